@@ -1,0 +1,1 @@
+"""Event-time stream analysis for science."""

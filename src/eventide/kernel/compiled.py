@@ -1,0 +1,56 @@
+"""Compile a loop with numba where it is installed; otherwise say that it is not.
+
+Every compiled kernel of eventide is made here, so that there is one place that decides how: without
+the interpreter lock (`nogil`), cached on disk, IEEE arithmetic left alone (no `fastmath`). Kernels
+are compiled at first use: importing eventide never imports numba.
+
+Set ``EVENTIDE_COMPILED=0`` to run on the numpy kernels although numba is there.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+__all__ = ["compiled", "have_compiler"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@functools.cache
+def have_compiler() -> bool:
+    """Tell whether compiled kernels are in use (numba is installed and not switched off).
+
+    Examples
+    --------
+    >>> have_compiler() in (True, False)
+    True
+    """
+    return os.environ.get("EVENTIDE_COMPILED", "1") != "0" and importlib.util.find_spec("numba") is not None
+
+
+def compiled(function: F) -> F:
+    """Return `function` compiled by numba at its first call (nogil, cached on disk).
+
+    Call it only behind `have_compiler()`; helper loops that a kernel calls must be `compiled` too,
+    which is why the result of `numba.njit` itself is returned and nothing is wrapped around it.
+
+    Parameters
+    ----------
+    function
+        A loop over flat numpy arrays in the subset of Python that numba compiles.
+
+    Examples
+    --------
+    >>> def double(x):
+    ...     return x + x
+    >>> double = compiled(double) if have_compiler() else double
+    >>> double(2)
+    4
+    """
+    import numba  # noqa: PLC0415 - optional, and 0.8 s to import
+
+    return cast("F", numba.njit(nogil=True, cache=True)(function))

@@ -1,0 +1,24 @@
+"""Shared test set-up: Hypothesis profiles and the optional folder of real data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+_QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+settings.register_profile("fast", max_examples=50, deadline=None, suppress_health_check=_QUIET)
+settings.register_profile("ci", max_examples=1000, deadline=None, suppress_health_check=_QUIET, derandomize=True)
+settings.register_profile("fuzz", max_examples=10_000, deadline=None, suppress_health_check=_QUIET)
+settings.load_profile(os.environ.get("EVENTIDE_HYPOTHESIS", "fast"))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Return the folder of real data, or skip the test with the reason."""
+    folder = os.environ.get("EVENTIDE_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("EVENTIDE_DATA is not set: the real data folder is not here")
+    return Path(folder)
