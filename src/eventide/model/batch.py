@@ -66,7 +66,7 @@ def event_times(batch: pa.RecordBatch, name: str) -> Int64Array:
 
 
 def as_event_time(array: pa.Array, *, what: str = "the event-time column") -> pa.Array:
-    """Return a column as ``timestamp[ns, UTC]``; a timestamp without a zone is taken as UTC, text is parsed as ISO 8601.
+    """Return a column as ``timestamp[ns, UTC]``: a time without a zone is taken as UTC, text is read as ISO 8601.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def as_event_time(array: pa.Array, *, what: str = "the event-time column") -> pa
     if kind == EVENT_TIME:
         return array
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        import polars as pl  # noqa: PLC0415 - only text needs a parser
+        import polars as pl
 
         text = pl.Series(array).str.to_datetime(time_unit="ns", time_zone="UTC", strict=False)
         return text.to_arrow().cast(EVENT_TIME)

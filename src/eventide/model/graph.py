@@ -22,9 +22,12 @@ from eventide.model.window import WindowSpec
 if TYPE_CHECKING:
     import polars as pl
 
+    from eventide.model.keyed import KeyedProcess
     from eventide.model.protocols import Sink, Source
 
 __all__ = [
+    "WINDOW_END",
+    "WINDOW_START",
     "AsofJoin",
     "AssignTime",
     "Filter",
@@ -32,9 +35,11 @@ __all__ = [
     "Join",
     "JoinSpec",
     "KeyBy",
+    "MachineFactory",
     "MapBatches",
     "Node",
     "Process",
+    "ProcessContext",
     "Project",
     "Read",
     "Ref",
@@ -43,8 +48,13 @@ __all__ = [
     "WindowJoin",
     "Write",
     "describe",
+    "graph_hash",
+    "inputs",
     "walk",
 ]
+
+WINDOW_START = "window_start"
+WINDOW_END = "window_end"
 
 BatchFunction: TypeAlias = "Callable[[pa.RecordBatch], pa.RecordBatch | list[pa.RecordBatch] | None]"
 
@@ -65,6 +75,7 @@ class Read:
     options: Mapping[str, Any] = field(default_factory=dict)
     source: Source | None = None
     name: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +85,7 @@ class AssignTime:
     input: Ref
     event_time: EventTime
     name: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +96,7 @@ class Project:
     exprs: tuple[pl.Expr, ...]
     keep: bool
     name: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,6 +106,7 @@ class Filter:
     input: Ref
     predicate: pl.Expr
     name: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +117,7 @@ class MapBatches:
     function: BatchFunction
     schema: pa.Schema | None = None
     name: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +127,7 @@ class KeyBy:
     input: Ref
     keys: tuple[str, ...]
     name: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,6 +149,7 @@ class Window:
     allowed_lateness: int = 0
     timestamp: Literal["start", "end", "earliest", "latest"] = "start"
     name: str = ""
+    origin: str = ""
 
 
 MachineFactory: TypeAlias = Callable[["ProcessContext"], Machine]
@@ -150,17 +167,20 @@ class ProcessContext:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Process:
-    """A machine of one's own over keyed state and timers.
+    """A process of one's own over keyed state and timers.
 
-    `factory` builds it for a range of key groups; `schemas` has the output schema of each port;
-    `event_time` names the event-time column of the main output ("" when it has none).
+    `process` is a `KeyedProcess` (columnar callbacks over declared state, wrapped into a machine by the
+    engine; `order` says how it gets its events) or a factory of machines. `schemas` has the output schema
+    of each port; `event_time` names the event-time column of the main output ("" when it has none).
     """
 
     input: Ref
-    factory: MachineFactory
+    process: KeyedProcess | MachineFactory
     schemas: Mapping[str, pa.Schema]
+    order: Literal["event_time", "arrival"] = "event_time"
     event_time: str = ""
     name: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +224,7 @@ class Join:
     how: Literal["inner", "left"] = "inner"
     suffix: str = "_right"
     name: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -212,6 +233,7 @@ class Union:
 
     inputs: tuple[Ref, ...]
     name: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -223,6 +245,7 @@ class Write:
     options: Mapping[str, Any] = field(default_factory=dict)
     sink: Sink | None = None
     name: str = ""
+    origin: str = ""
 
 
 Node: TypeAlias = Read | AssignTime | Project | Filter | MapBatches | KeyBy | Window | Process | Join | Union | Write
@@ -292,7 +315,7 @@ def describe(node: Node) -> dict[str, str]:
     >>> describe(Read("log://a"))["uri"]
     'log://a'
     """
-    skip = {"input", "inputs", "left", "right", "name", "source", "sink"}
+    skip = {"input", "inputs", "left", "right", "name", "origin", "source", "sink"}
     names = [n for n in type(node).__dataclass_fields__ if n not in skip]
     return {n: _text(getattr(node, n)) for n in names}
 

@@ -144,7 +144,7 @@ class Options:
         UsageError
             An option is unknown; the hint names near ones.
         """
-        from eventide.errors import UsageError, near_names  # noqa: PLC0415 - only on the way to an error
+        from eventide.errors import UsageError, near_names
 
         for name in self.values:
             if name not in self._taken:

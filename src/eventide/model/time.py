@@ -13,7 +13,17 @@ import pyarrow as pa
 
 from eventide.errors import UsageError
 
-__all__ = ["EVENT_TIME", "MAX_TIME", "MIN_TIME", "EventTime", "duration", "format_duration", "format_time", "instant"]
+__all__ = [
+    "EVENT_TIME",
+    "MAX_TIME",
+    "MIN_TIME",
+    "EventTime",
+    "duration",
+    "format_duration",
+    "format_time",
+    "instant",
+    "signed_duration",
+]
 
 EVENT_TIME: pa.DataType = pa.timestamp("ns", "UTC")
 """The Arrow type of every event-time column."""
@@ -89,6 +99,23 @@ def duration(value: str | timedelta, *, what: str = "duration", zero: bool = Fal
     return ns
 
 
+def signed_duration(value: str | timedelta, *, what: str = "bound") -> int:
+    """Return a duration that may be negative or zero, in nanoseconds.
+
+    Examples
+    --------
+    >>> signed_duration("-5s"), signed_duration("+1m"), signed_duration("0")
+    (-5000000000, 60000000000, 0)
+    """
+    if isinstance(value, timedelta):
+        return -duration(-value, what=what) if value < timedelta(0) else duration(value, what=what, zero=True)
+    text = value.strip() if isinstance(value, str) else value
+    if isinstance(text, str) and text[:1] in {"-", "+"}:
+        size = duration(text[1:], what=what, zero=True)
+        return -size if text[0] == "-" else size
+    return duration(text, what=what, zero=True)
+
+
 def format_duration(ns: int) -> str:
     """Return a duration as the shortest text that `duration` reads back.
 
@@ -97,6 +124,8 @@ def format_duration(ns: int) -> str:
     >>> format_duration(5_400_000_000_000)
     '90m'
     """
+    if ns < 0:
+        return "-" + format_duration(-ns)
     for unit in ("w", "d", "h", "m", "s", "ms", "us"):
         if ns and ns % _UNITS[unit] == 0:
             return f"{ns // _UNITS[unit]}{unit}"
