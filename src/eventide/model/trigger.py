@@ -37,6 +37,7 @@ __all__ = [
     "any_of",
     "at_watermark",
     "in_order",
+    "listens",
     "repeatedly",
 ]
 
@@ -211,3 +212,22 @@ def _some(parts: tuple[Trigger, ...], name: str) -> tuple[Trigger, ...]:
         msg = f"{name}() needs at least one trigger"
         raise UsageError(msg, hint=f"for example ev.{name}(ev.after_count(100))")
     return parts
+
+
+def listens(trigger: Trigger | None) -> bool:
+    """Return whether a trigger needs ticks of the processing-time clock.
+
+    Examples
+    --------
+    >>> listens(at_watermark(early=after_processing_time("1s")))
+    True
+    """
+    if isinstance(trigger, AfterProcessingTime):
+        return True
+    if isinstance(trigger, AtWatermark):
+        return listens(trigger.early) or listens(trigger.late)
+    if isinstance(trigger, Repeatedly):
+        return listens(trigger.inner)
+    if isinstance(trigger, AnyOf | AllOf | InOrder):
+        return any(listens(p) for p in trigger.parts)
+    return False

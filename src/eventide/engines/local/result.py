@@ -1,0 +1,84 @@
+"""What a run did: counts per node (the ledger), and the whole in one record."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from eventide.model.time import MIN_TIME, format_time
+
+__all__ = ["Counts", "Progress", "RunResult"]
+
+
+@dataclass(slots=True)
+class Counts:
+    """Events of one node: what came in, what went out by port, and what became of the rest."""
+
+    label: str
+    kind: str
+    rows_in: int = 0
+    rows_out: int = 0
+    filtered: int = 0
+    late: int = 0
+    quarantined: int = 0
+    ports: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A running pipeline at one moment."""
+
+    seconds: float
+    rows_in: int
+    rows_out: int
+    late: int
+    quarantined: int
+    watermark: int
+    backlog: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a finished or stopped run did.
+
+    Parameters
+    ----------
+    pipeline
+        Its name.
+    fingerprint
+        SHA-256 of the graph.
+    seconds
+        How long it ran.
+    rows_in, rows_out
+        Events read from all sources, events written to all sinks.
+    late, quarantined
+        Events that came too late, events that could not be processed.
+    watermark
+        The lowest watermark reached, ns.
+    stopped
+        Whether it was stopped before the input ended.
+    resumed_from, checkpoint
+        Number of the checkpoint it began from and of the last one written; 0 is none.
+    ledger
+        Counts of every node.
+    """
+
+    pipeline: str
+    fingerprint: str
+    seconds: float
+    rows_in: int
+    rows_out: int
+    late: int
+    quarantined: int
+    watermark: int
+    stopped: bool
+    resumed_from: int
+    checkpoint: int
+    ledger: tuple[Counts, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain data with stable names, for ``--json``."""
+        out = asdict(self)
+        out["watermark"] = None if self.watermark <= MIN_TIME else format_time(self.watermark)
+        out["events_per_second"] = round(self.rows_in / self.seconds) if self.seconds else 0
+        return out

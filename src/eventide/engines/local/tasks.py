@@ -1,0 +1,344 @@
+"""Tasks: the nodes of a plan at run time. A task takes a `Flow` on a port and passes on what it makes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from eventide.engines.local.chain import Stage
+from eventide.engines.local.lanes import Workers
+from eventide.engines.local.result import Counts
+from eventide.errors import DataError, EventideError, RunError
+from eventide.kernel.watermarks import PartitionWatermark
+from eventide.model.batch import WATERMARK_COLUMN, as_event_time, concat, event_times, visible
+from eventide.model.machine import LATE, MAIN, Machine, Step
+from eventide.model.protocols import BadInput, Sink
+from eventide.model.state import State, merge_states
+from eventide.model.time import MAX_TIME, MIN_TIME, EventTime
+
+__all__ = [
+    "AssignTask",
+    "ChainTask",
+    "Flow",
+    "MachineTask",
+    "Saved",
+    "Target",
+    "Task",
+    "UnionTask",
+    "WriteTask",
+    "send",
+]
+
+
+class Flow(NamedTuple):
+    """What travels between tasks: events, and how far time has come after them."""
+
+    batch: pa.RecordBatch | None
+    watermark: int
+    clock: int = MIN_TIME
+    end: bool = False
+    partition: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a task must remember, for a checkpoint: plain data and Arrow tables."""
+
+    data: Mapping[str, Any] = field(default_factory=dict)
+    tables: State = field(default_factory=dict)
+
+
+class Task(Protocol):
+    """A node of the plan at run time."""
+
+    counts: Counts
+    targets: dict[str, list[Target]]
+
+    def push(self, port: int, flow: Flow) -> None:
+        """Take a flow."""
+
+    def save(self) -> Saved:
+        """Return what must be remembered."""
+
+    def load(self, saved: Saved) -> None:
+        """Take over what was remembered."""
+
+
+class Target(NamedTuple):
+    """Where an output goes: a task and its input port."""
+
+    task: Task
+    port: int
+
+
+def send(targets: list[Target], flow: Flow) -> None:
+    """Pass a flow on."""
+    for task, port in targets:
+        task.push(port, flow)
+
+
+@dataclass(slots=True)
+class ChainTask:
+    """A fused chain of filters, projections and functions."""
+
+    counts: Counts
+    stages: list[Stage]
+    targets: dict[str, list[Target]] = field(default_factory=dict)
+
+    def push(self, port: int, flow: Flow) -> None:
+        """Run the stages over the batch and pass on what is left."""
+        targets = self.targets.get(MAIN, [])
+        if flow.batch is None or not flow.batch.num_rows:
+            send(targets, flow._replace(batch=None))
+            return
+        self.counts.rows_in += flow.batch.num_rows
+        batches = [flow.batch]
+        for stage in self.stages:
+            batches = [made for b in batches for made in stage(b)]
+        batches = [b for b in batches if b.num_rows]
+        self.counts.rows_out += sum(b.num_rows for b in batches)
+        send(targets, flow._replace(batch=concat(batches) if batches else None))
+
+    def save(self) -> Saved:
+        """Nothing is remembered."""
+        return Saved()
+
+    def load(self, saved: Saved) -> None:
+        """Nothing is remembered."""
+
+
+@dataclass(slots=True)
+class AssignTask:
+    """Makes event time and watermarks; what has no believable time goes to quarantine."""
+
+    counts: Counts
+    event_time: EventTime
+    partitions: dict[str, PartitionWatermark]
+    quarantine: Callable[[str, list[BadInput]], None]
+    targets: dict[str, list[Target]] = field(default_factory=dict)
+    watermark: int = MIN_TIME
+    seen: dict[str, int] = field(default_factory=dict)
+
+    def push(self, port: int, flow: Flow) -> None:
+        """Take the events of one partition, or the passing of time, or the end."""
+        targets = self.targets.get(MAIN, [])
+        if flow.end:
+            self.watermark = MAX_TIME
+            send(targets, Flow(None, MAX_TIME, flow.clock, end=True))
+            return
+        batch = None
+        if flow.batch is not None and flow.batch.num_rows:
+            self.counts.rows_in += flow.batch.num_rows
+            self.seen[flow.partition] = flow.clock
+            batch = self._assign(flow.batch, flow.partition)
+            self.counts.rows_out += batch.num_rows
+        self.watermark = max(self.watermark, self._lowest(flow.clock))
+        send(targets, Flow(batch, self.watermark, flow.clock))
+
+    def _lowest(self, clock: int) -> int:
+        idle = self.event_time.idle
+        live = [
+            w.watermark
+            for p, w in self.partitions.items()
+            if not (idle and clock > MIN_TIME and clock - self.seen.setdefault(p, clock) >= idle)
+        ]
+        return min(live) if live else self.watermark
+
+    def _assign(self, batch: pa.RecordBatch, partition: str) -> pa.RecordBatch:
+        name = self.event_time.column
+        index = batch.schema.get_field_index(name)
+        times = as_event_time(batch.column(index))
+        if times is not batch.column(index):
+            batch = batch.set_column(index, name, times)
+        if times.null_count:
+            batch = self._reject(batch, np.asarray(times.is_null()), "it has no event time that can be read", partition)
+        if not batch.num_rows:
+            return batch
+        generator = self.partitions.get(partition)
+        if generator is None:
+            generator = PartitionWatermark(self.event_time.lateness, self.event_time.max_jump)
+            self.partitions[partition] = generator
+        others = [w.watermark for p, w in self.partitions.items() if p != partition]
+        verdict = generator.push(event_times(batch, name), others=min(others) if others else None)
+        if verdict.marks is not None:
+            batch = batch.append_column(WATERMARK_COLUMN, pa.array(verdict.marks, pa.int64()))
+        if verdict.strays is not None:
+            batch = self._reject(batch, verdict.strays, "its event time leaps too far ahead (max_jump)", partition)
+        return batch
+
+    def _reject(self, batch: pa.RecordBatch, bad: np.ndarray[Any, Any], reason: str, partition: str) -> pa.RecordBatch:
+        rows = visible(batch.schema).names
+        rejected = batch.select(rows).filter(pa.array(bad))
+        items = [
+            BadInput(json.dumps(row, default=str).encode(), partition, f"{self.event_time.column}: {reason}")
+            for row in rejected.to_pylist()
+        ]
+        self.counts.quarantined += len(items)
+        self.quarantine(self.counts.label, items)
+        return batch.filter(pa.array(~bad))
+
+    def save(self) -> Saved:
+        """Return the newest time of each partition."""
+        return Saved(
+            {
+                "watermark": self.watermark,
+                "partitions": {p: [w.newest, w.streak] for p, w in self.partitions.items()},
+            }
+        )
+
+    def load(self, saved: Saved) -> None:
+        """Go on with the watermarks that were reached."""
+        self.watermark = saved.data["watermark"]
+        for partition, (newest, streak) in saved.data["partitions"].items():
+            self.partitions[partition] = PartitionWatermark(
+                self.event_time.lateness, self.event_time.max_jump, newest, streak
+            )
+
+
+@dataclass(slots=True)
+class UnionTask:
+    """Several inputs as one; time is as far as the slowest of them."""
+
+    counts: Counts
+    watermarks: list[int]
+    ended: list[bool]
+    targets: dict[str, list[Target]] = field(default_factory=dict)
+
+    def push(self, port: int, flow: Flow) -> None:
+        """Pass on events at once; pass on the lowest watermark, and the end when all have ended."""
+        rows = flow.batch.num_rows if flow.batch is not None else 0
+        self.counts.rows_in += rows
+        self.counts.rows_out += rows
+        self.watermarks[port] = flow.watermark
+        self.ended[port] = self.ended[port] or flow.end
+        end = all(self.ended)
+        send(self.targets.get(MAIN, []), flow._replace(watermark=min(self.watermarks), end=end))
+
+    def save(self) -> Saved:
+        """Return how far each input is."""
+        return Saved({"watermarks": list(self.watermarks)})
+
+    def load(self, saved: Saved) -> None:
+        """Go on from there."""
+        self.watermarks[:] = saved.data["watermarks"]
+
+
+@dataclass(slots=True)
+class MachineTask:
+    """A stateful node: its machines, one a lane."""
+
+    counts: Counts
+    machines: list[Machine]
+    workers: Workers
+    inputs: int
+    where: str
+    targets: dict[str, list[Target]] = field(default_factory=dict)
+    seq: int = 0
+    watermark: int = MIN_TIME
+    known: list[int] = field(default_factory=list)
+    ended: list[bool] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.known = self.known or [MIN_TIME] * self.inputs
+        self.ended = [False] * self.inputs
+
+    def push(self, port: int, flow: Flow) -> None:
+        """Push a step into the machines and pass on what they emit."""
+        rows = flow.batch.num_rows if flow.batch is not None else 0
+        if not rows and flow.watermark == self.known[port] and flow.clock == MIN_TIME and not flow.end:
+            return
+        self.known[port] = flow.watermark
+        self.ended[port] = self.ended[port] or flow.end
+        self.counts.rows_in += rows
+        step = Step(self.seq, port, flow.batch if rows else None, flow.watermark, flow.clock, flow.end)
+        self.seq += 1
+        try:
+            emits = self.workers.push(self.machines, step)
+        except EventideError:
+            raise
+        except Exception as error:
+            msg = f"{self.where} failed: {type(error).__name__}: {error}"
+            raise RunError(msg, hint="the cause is this error's __cause__; --debug shows it") from error
+        mains: list[pa.RecordBatch] = []
+        for out_port, batch in emits:
+            if not batch.num_rows:
+                continue
+            self.counts.ports[out_port] = self.counts.ports.get(out_port, 0) + batch.num_rows
+            if out_port == MAIN:
+                mains.append(batch)
+                continue
+            if out_port.startswith(LATE):
+                self.counts.late += batch.num_rows
+            send(self.targets.get(out_port, []), Flow(batch, MIN_TIME, flow.clock))
+        self._forward(mains, flow)
+
+    def _forward(self, mains: list[pa.RecordBatch], flow: Flow) -> None:
+        end = all(self.ended)
+        watermark = MAX_TIME if end else max(self.watermark, min(m.watermark for m in self.machines))
+        self.counts.rows_out += sum(b.num_rows for b in mains)
+        batch = concat(mains) if mains else None
+        if batch is not None or watermark > self.watermark or flow.clock > MIN_TIME or end:
+            self.watermark = watermark
+            send(self.targets.get(MAIN, []), Flow(batch, watermark, flow.clock, end))
+        if end:
+            for port, targets in self.targets.items():
+                if port != MAIN:
+                    send(targets, Flow(None, MAX_TIME, flow.clock, end=True))
+
+    def save(self) -> Saved:
+        """Return the state of all lanes as one."""
+        data = {"watermark": self.watermark, "known": list(self.known), "seq": self.seq}
+        return Saved(data, merge_states(m.snapshot() for m in self.machines))
+
+    def load(self, saved: Saved) -> None:
+        """Share the state out over the lanes there are now."""
+        self.watermark, self.seq = saved.data["watermark"], saved.data["seq"]
+        self.known[:] = saved.data["known"]
+        for machine in self.machines:
+            machine.restore(saved.tables)
+
+
+@dataclass(slots=True)
+class WriteTask:
+    """A sink."""
+
+    counts: Counts
+    sink: Sink
+    where: str
+    targets: dict[str, list[Target]] = field(default_factory=dict)
+    ended: bool = False
+
+    def push(self, port: int, flow: Flow) -> None:
+        """Write the batch."""
+        self.ended = self.ended or flow.end
+        batch = flow.batch
+        if batch is None or not batch.num_rows:
+            return
+        if batch.schema.get_field_index(WATERMARK_COLUMN) >= 0:
+            batch = batch.select(visible(batch.schema).names)
+        self.counts.rows_in += batch.num_rows
+        try:
+            self.sink.write(batch)
+        except EventideError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            msg = f"{self.where} cannot write: {error}"
+            raise DataError(msg, hint="see whether the place exists, is writable and has room") from error
+        self.counts.rows_out += batch.num_rows
+
+    def save(self) -> Saved:
+        """Nothing: the sink is prepared and committed by the checkpoint itself."""
+        return Saved()
+
+    def load(self, saved: Saved) -> None:
+        """Nothing is remembered."""
+
+
+def replace_counts(counts: Counts) -> Counts:
+    """Return a copy for a result that must not change any more."""
+    return replace(counts, ports=dict(counts.ports))
