@@ -61,7 +61,8 @@ def polars_stage(nodes: list[Filter | Project], schemas: list[pa.Schema], *, cou
         want = marked if hidden else target
         if not table.schema.equals(want):
             table = table.cast(want)
-        return table.combine_chunks().to_batches()
+        batches: list[pa.RecordBatch] = table.combine_chunks().to_batches()
+        return batches
 
     return stage
 

@@ -51,9 +51,10 @@ class LocalOptions:
     @property
     def lane_count(self) -> int:
         """Number of workers."""
-        return self.lanes or max(
-            1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        )
+        if self.lanes:
+            return self.lanes
+        # What this process may use, where the system tells: a container often has fewer than the machine.
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     @property
     def interval_seconds(self) -> float:

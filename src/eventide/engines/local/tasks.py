@@ -35,6 +35,10 @@ __all__ = [
 ]
 
 
+_NO_TIME = "there is no event time that can be read"
+_STRAY = "the event time leaps too far ahead (max_jump)"
+
+
 class Flow(NamedTuple):
     """What travels between tasks: events, and how far time has come after them."""
 
@@ -156,7 +160,7 @@ class AssignTask:
         if times is not batch.column(index):
             batch = batch.set_column(index, name, times)
         if times.null_count:
-            batch = self._reject(batch, np.asarray(times.is_null()), "it has no event time that can be read", partition)
+            batch = self._reject(batch, np.asarray(times.is_null()), reason=_NO_TIME, partition=partition)
         if not batch.num_rows:
             return batch
         generator = self.partitions.get(partition)
@@ -168,10 +172,12 @@ class AssignTask:
         if verdict.marks is not None:
             batch = batch.append_column(WATERMARK_COLUMN, pa.array(verdict.marks, pa.int64()))
         if verdict.strays is not None:
-            batch = self._reject(batch, verdict.strays, "its event time leaps too far ahead (max_jump)", partition)
+            batch = self._reject(batch, verdict.strays, reason=_STRAY, partition=partition)
         return batch
 
-    def _reject(self, batch: pa.RecordBatch, bad: np.ndarray[Any, Any], reason: str, partition: str) -> pa.RecordBatch:
+    def _reject(
+        self, batch: pa.RecordBatch, bad: np.ndarray[Any, Any], *, reason: str, partition: str
+    ) -> pa.RecordBatch:
         rows = visible(batch.schema).names
         rejected = batch.select(rows).filter(pa.array(bad))
         items = [
