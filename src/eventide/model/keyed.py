@@ -3,17 +3,25 @@
 A process is any object with the attributes and methods of `KeyedProcess`. It sees batches of many keys at
 once: `Events.slots` numbers the key of each row, and every declared state is an array over those numbers, so
 that ordinary numpy (or a compiled loop) updates all keys of a batch without a Python step per event.
+
+Results do not depend on how events were cut into batches when a process treats the rows of each key one
+after the other in the order given (`eventide.kernel.keyed.rank` and `eventide.kernel.keyed.segments` have what
+that takes in numpy), remembers only what it declares, and reads neither `Context.watermark` nor
+`Context.clock` to decide what to emit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from eventide.model.time import duration
 
 __all__ = [
     "BufferState",
@@ -23,9 +31,12 @@ __all__ = [
     "ListState",
     "MapState",
     "StateSpec",
+    "TimerState",
     "Timers",
     "ValueState",
     "buffer_state",
+    "clock_timer",
+    "event_timer",
     "list_state",
     "map_state",
     "value_state",
@@ -67,7 +78,15 @@ class MapState:
     value: pa.DataType
 
 
-StateSpec: TypeAlias = ValueState | BufferState | ListState | MapState
+@dataclass(frozen=True, slots=True)
+class TimerState:
+    """A timer per key: in event time (`after`: how long after the event that sets it, at least, ns) or on the clock."""
+
+    after: int = 0
+    clock: bool = False
+
+
+StateSpec: TypeAlias = ValueState | BufferState | ListState | MapState | TimerState
 
 
 def value_state(dtype: str, default: Any = 0) -> ValueState:
@@ -121,6 +140,38 @@ def map_state(key: pa.DataType, value: pa.DataType) -> MapState:
     return MapState(key, value)
 
 
+def event_timer(*, after: str | timedelta = "0") -> TimerState:
+    """Declare a timer in event time: one per key, set with `Context.set_timer`.
+
+    A timer for time T fires when every event before T has been handed over and none at or after T has,
+    key by key, whatever the batches.
+
+    Parameters
+    ----------
+    after
+        The shortest time between an event and a timer that it sets. The events of a key that lie less
+        than this apart are handed over at once; without it, one event time after the other, which is
+        slow for keys with many events.
+
+    Examples
+    --------
+    >>> event_timer(after="10m")
+    TimerState(after=600000000000, clock=False)
+    """
+    return TimerState(duration(after, what="after", zero=True))
+
+
+def clock_timer() -> TimerState:
+    """Declare a timer in processing time: it fires at the first tick of the clock that reaches it.
+
+    Examples
+    --------
+    >>> clock_timer().clock
+    True
+    """
+    return TimerState(clock=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Events:
     """Events of many keys, in order.
@@ -143,7 +194,10 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Timers:
-    """Timers that are due: the key's slot, the time it was set for, and its name; ordered by time, then key."""
+    """Timers that are due: the key's slot, the time it was set for, and its name.
+
+    Ordered by time, then by a hash of the key, then as declared. A key has at most one time in it.
+    """
 
     slots: Int32Array
     times: Int64Array
@@ -182,11 +236,18 @@ class Context(Protocol):
     def keys(self, slots: Int32Array) -> list[pa.Array]:
         """Return the key columns of some slots."""
 
-    def set_timer(self, name: str, slots: Int32Array, times: Int64Array, *, clock: bool = False) -> None:
-        """Wake up when the watermark (or the clock) reaches a time; one timer per key and name, the last wins."""
+    def set_timer(self, name: str, slots: Int32Array, times: Int64Array) -> None:
+        """Wake up when the watermark (or the clock) reaches a time, ns; one timer per key and name, the last wins."""
 
     def cancel_timer(self, name: str, slots: Int32Array) -> None:
         """Take back timers."""
+
+    def hold(self, slots: Int32Array, times: Int64Array) -> None:
+        """Announce that a key may still emit rows of this event time, ns, although its events are later.
+
+        A process that emits rows earlier than the event or timer at hand must hold the output's watermark
+        back beforehand; one time per key, the last wins, `MAX_TIME` lets go.
+        """
 
     def forget(self, slots: Int32Array) -> None:
         """Drop all state and timers of some keys; their slots may be used for other keys afterwards."""
@@ -200,7 +261,7 @@ class KeyedProcess(Protocol):
 
     @property
     def state(self) -> Mapping[str, StateSpec]:
-        """The declared state, by name."""
+        """The declared state and timers, by name."""
 
     def on_events(self, context: Context, events: Events) -> pa.RecordBatch | Mapping[str, pa.RecordBatch] | None:
         """Take events; return rows of the main port, or of several ports by name."""
