@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -38,7 +40,7 @@ def run(
     detector = make_detector(kind, **options)
     parts = []
     edges = [0, *sorted(cuts), len(data[0])]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in itertools.pairwise(edges):
         if resume:
             table = detector.snapshot()
             detector = make_detector(kind, **options)

@@ -8,6 +8,7 @@ a snapshot is an Arrow table.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from eventide.errors import CheckpointError
 
 __all__ = ["Array", "Field", "Float64Array", "Int64Array", "KeySlots", "SlotState", "rounds"]
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 
