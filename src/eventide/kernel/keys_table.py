@@ -1,0 +1,203 @@
+"""Hash tables from keys to dense slots, compiled: open addressing with linear probing, keys kept natively.
+
+A table holds slot numbers only (int32); the keys lie in arrays by slot, so that doubling the table moves
+four bytes a key. A slot that is released is given to the next new key.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from eventide.kernel import keys_loops as loops
+from eventide.kernel.hashing import NULL_HASH, hash_words
+from eventide.kernel.keys_words import NO_MASK, Mask, TextColumn
+
+__all__ = ["BytesTable", "WordTable", "larger"]
+
+Slots = npt.NDArray[np.int32]
+
+_NULL_GROUP = int(NULL_HASH >> np.uint64(56))
+
+
+def larger(capacity: int) -> int:
+    """Return the next capacity of a growing array: doubling while small, then in steps that take a few ms."""
+    return capacity + max(256, min(capacity, 65_536), capacity >> 2)
+
+
+def _table_for(capacity: int) -> npt.NDArray[np.int32]:
+    return np.full(1 << max(9, (2 * capacity - 1).bit_length()), -1, np.int32)
+
+
+class _Slots:
+    """The part that both kinds of table share: slot numbers, free slots and the slot of null."""
+
+    def __init__(self, groups: range, capacity: int) -> None:
+        self._low, self._high = groups.start, groups.stop
+        self._meta = np.zeros(6, np.int64)
+        self._meta[loops.NULL] = -1
+        self._free = np.empty(0, np.int32)
+        self._table = _table_for(capacity)
+        self.capacity = capacity
+
+    @property
+    def size(self) -> int:
+        """Number of keys held."""
+        return int(self._meta[loops.NEXT] - self._meta[loops.FREE])
+
+    def _live(self) -> Slots:
+        live = np.ones(int(self._meta[loops.NEXT]), np.bool_)
+        live[self._free[: int(self._meta[loops.FREE])]] = False
+        null = int(self._meta[loops.NULL])
+        if null >= 0:
+            live[null] = False
+        return np.flatnonzero(live).astype(np.int32)
+
+    def _room_to_free(self) -> None:
+        if self._free.size < self.capacity:
+            self._free = np.resize(self._free, self.capacity) if self._free.size else np.empty(self.capacity, np.int32)
+
+    def is_null(self, slots: Slots) -> Mask:
+        """Tell which slots are the null key's; `NO_MASK` when none is."""
+        null = int(self._meta[loops.NULL])
+        return NO_MASK if null < 0 else slots == null
+
+
+class WordTable(_Slots):
+    """From 64-bit words (and null) to slots.
+
+    Examples
+    --------
+    >>> t = WordTable(range(256))
+    >>> t.assign(np.array([7, 9, 7]), NO_MASK, NO_MASK, insert=True).tolist()
+    [0, 1, 0]
+    """
+
+    def __init__(self, groups: range, capacity: int = 256) -> None:
+        super().__init__(groups, capacity)
+        self._keys = np.empty(capacity, np.int64)
+
+    def assign(self, words: npt.NDArray[np.int64], valid: Mask, select: Mask, *, insert: bool) -> Slots:
+        """Return the slot of every row; -1 for rows of other groups, not selected, or not found."""
+        out = np.empty(words.size, np.int32)
+        row = 0
+        while True:
+            row = loops.assign_words(
+                words, valid, select, self._low, self._high, insert, _NULL_GROUP, row,
+                self._table, self._keys, self._free, self._meta, out,
+            )  # fmt: skip
+            if row == words.size:
+                return out
+            self._grow()
+
+    def _grow(self) -> None:
+        # No slot is free when a table is full, so that all below NEXT are in use.
+        self.capacity = larger(self.capacity)
+        self._keys.resize(self.capacity, refcheck=False)
+        if 2 * self.capacity > self._table.size:
+            self._table = _table_for(self.capacity + (self.capacity >> 1))
+            meta = self._meta
+            loops.fill_words(self._table, self._keys, int(meta[loops.NEXT]), int(meta[loops.NULL]))
+
+    def release(self, slots: Slots) -> None:
+        """Free slots for other keys."""
+        self._room_to_free()
+        loops.release_slots(slots, hash_words(self._keys), self._table, self._free, self._meta)
+
+    def words(self, slots: Slots) -> npt.NDArray[np.int64]:
+        """Return the words of slots."""
+        return self._keys[slots]
+
+    def hashes(self, slots: Slots) -> npt.NDArray[np.uint64]:
+        """Return the hashes of slots."""
+        out = hash_words(self._keys[slots])
+        null = self.is_null(slots)
+        if null.size:
+            out[null] = NULL_HASH
+        return out
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self._table.nbytes + self._keys.nbytes + self._free.nbytes
+
+
+class BytesTable(_Slots):
+    """From rows of bytes (and null) to slots; a hash only points the way, the bytes decide.
+
+    Examples
+    --------
+    >>> rows = TextColumn(np.array([0, 1, 2]), np.frombuffer(b"ab", np.uint8))
+    >>> t = BytesTable(range(256))
+    >>> t.assign(rows, np.array([1, 1], np.uint64), NO_MASK, NO_MASK, insert=True).tolist()
+    [0, 1]
+    """
+
+    def __init__(self, groups: range, capacity: int = 256) -> None:
+        super().__init__(groups, capacity)
+        self._hashes = np.empty(capacity, np.uint64)
+        self._starts = np.empty(capacity, np.int64)
+        self._lengths = np.empty(capacity, np.int32)
+        self._arena = np.empty(16 * capacity, np.uint8)
+
+    def assign(
+        self, rows: TextColumn, hashes: npt.NDArray[np.uint64], valid: Mask, select: Mask, *, insert: bool
+    ) -> Slots:
+        """Return the slot of every row; -1 for rows of other groups, not selected, or not found."""
+        out = np.empty(hashes.size, np.int32)
+        row = 0
+        while True:
+            self._meta[loops.NEED] = 0
+            row = loops.assign_bytes(
+                hashes, rows.offsets, rows.data, valid, select, self._low, self._high, insert, row,
+                self._table, self._hashes, self._starts, self._lengths, self._arena, self._free, self._meta, out,
+            )  # fmt: skip
+            if row == hashes.size:
+                return out
+            self._grow()
+
+    def _grow(self) -> None:
+        meta = self._meta
+        need = int(meta[loops.NEED])
+        if need:
+            self._arena.resize(max(need, 2 * self._arena.size), refcheck=False)
+            return
+        self.capacity = larger(self.capacity)
+        for array in (self._hashes, self._starts, self._lengths):
+            array.resize(self.capacity, refcheck=False)
+        if 2 * self.capacity > self._table.size:
+            self._table = _table_for(self.capacity + (self.capacity >> 1))
+            loops.fill_table(self._table, self._hashes, self._live())
+
+    def release(self, slots: Slots) -> None:
+        """Free slots for other keys; the bytes are given back when half of them are unused."""
+        self._room_to_free()
+        meta = self._meta
+        meta[loops.DEAD] += int(self._lengths[slots].sum())
+        loops.release_slots(slots, self._hashes, self._table, self._free, meta)
+        if 2 * meta[loops.DEAD] > meta[loops.USED] and meta[loops.USED] > 65_536:
+            live = self._live()
+            kept = self.rows(live)
+            self._starts[live] = kept.offsets[:-1]
+            self._arena = np.empty(max(4_096, 2 * kept.data.size), np.uint8)
+            self._arena[: kept.data.size] = kept.data
+            meta[loops.USED], meta[loops.DEAD] = kept.data.size, 0
+
+    def rows(self, slots: Slots) -> TextColumn:
+        """Return the bytes of slots; the null key has none."""
+        lengths = self._lengths[slots]
+        offsets = np.zeros(slots.size + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        data = np.empty(int(offsets[-1]), np.uint8)
+        loops.take_bytes(self._starts[slots], lengths, self._arena, data)
+        return TextColumn(offsets, data)
+
+    def hashes(self, slots: Slots) -> npt.NDArray[np.uint64]:
+        """Return the hashes of slots."""
+        return self._hashes[slots]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        held = (self._table, self._hashes, self._starts, self._lengths, self._arena, self._free)
+        return sum(a.nbytes for a in held)
