@@ -1,0 +1,239 @@
+"""Reading one partition, frame by frame, from any position."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eventide.errors import LogError
+from eventide.log.frame import Frame, FrameHeader
+from eventide.log.head import Head
+from eventide.log.index import SparseIndex
+from eventide.log.layout import index_path, segment_offsets, segment_path
+from eventide.log.meta import ABORTED
+from eventide.log.recovery import scan_end
+from eventide.log.segment import SegmentView, frames, tail_is_empty
+from eventide.log.transaction import TransactionStates
+from eventide.model.time import MAX_TIME
+
+__all__ = ["PartitionCursor", "find_time"]
+
+
+class PartitionCursor:
+    """A reading position in one partition; not to be shared by threads.
+
+    Parameters
+    ----------
+    folder
+        The partition's folder.
+    topic, partition
+        Names for results and errors.
+    states
+        What became of transactions.
+    verify
+        Check the checksum of every frame that is read.
+
+    Raises
+    ------
+    LogError
+        There is no such partition.
+    """
+
+    def __init__(
+        self, folder: Path, *, topic: str, partition: int, states: TransactionStates, verify: bool = False
+    ) -> None:
+        self.partition = partition
+        self._folder, self._topic, self._states, self._verify = folder, topic, states, verify
+        try:
+            self._head = Head(folder)
+        except FileNotFoundError:
+            msg = f"partition {partition} of topic {topic!r} has no head file in {folder}"
+            raise LogError(msg, hint="open the log for writing once to repair it") from None
+        self._view: SegmentView | None = None
+        self._byte = 0  # where the frame that holds `position` begins
+        self._base = 0  # the offset at which it begins
+        self.position = 0
+        self._scanned = 0
+
+    @property
+    def end(self) -> int:
+        """Offset after the last event that may be read (of open and aborted transactions too)."""
+        if self._head.trusted:
+            return self._head.end
+        self._scanned = max(scan_end(self._folder, known=self._scanned), self._head.promised)
+        return self._scanned
+
+    def earliest(self) -> int:
+        """Return the first offset that the partition still has."""
+        offsets = segment_offsets(self._folder)
+        return offsets[0] if offsets else self.end
+
+    def seek(self, offset: int) -> None:
+        """Go to an offset, which may lie inside a frame or at the end."""
+        if offset < 0:
+            msg = f"offset {offset} of partition {self.partition} of topic {self._topic!r} is negative"
+            raise LogError(msg, hint="offsets begin at 0")
+        self.position = offset
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._view is not None:
+            self._view.close()
+            self._view = None
+
+    def _gone(self) -> LogError:
+        where = f"offset {self.position} of partition {self.partition} of topic {self._topic!r}"
+        if self._head.deleted:
+            return LogError(f"{where} is gone: the topic was deleted", hint="stop this reader")
+        earliest = self.earliest()
+        hint = (
+            f"go on from the earliest offset, {earliest}, or keep events longer (retention, or its `protect` argument)"
+        )
+        return LogError(f"{where} was deleted by retention; the earliest is {earliest}", hint=hint)
+
+    def _enter(self) -> bool:
+        """Open the segment that holds `position` and find its frame."""
+        offsets = segment_offsets(self._folder)
+        base = max((o for o in offsets if o <= self.position), default=-1)
+        if base < 0:
+            if offsets or self._head.deleted:
+                raise self._gone()
+            return False
+        try:
+            view = SegmentView(self._folder, base)
+        except FileNotFoundError:
+            raise self._gone() from None
+        near = SparseIndex.load(index_path(self._folder, base), 1).before_offset(self.position)
+        if near is None or view.header(near[1], near[0]) is None:
+            near = (base, view.first)
+        self._base, self._byte = near
+        for byte, header in frames(view.fd, near[1], near[0]):
+            self._base, self._byte = header.base_offset, byte
+            if header.end_offset > self.position:
+                break
+            self._base, self._byte = header.end_offset, byte + header.size
+        self._view = view
+        return True
+
+    def _next_segment(self, view: SegmentView) -> bool:
+        """Go on to the segment that begins where this one ends; False when this is the last and it ends here."""
+        if segment_path(self._folder, self._base).exists() and self._base > view.base_offset:
+            try:
+                following = SegmentView(self._folder, self._base)
+            except FileNotFoundError:
+                raise self._gone() from None
+            self._leave()
+            self._view, self._byte = following, following.first
+            return True
+        offsets = segment_offsets(self._folder)
+        if self._head.deleted or (offsets and self._base < offsets[0]):
+            raise self._gone()
+        if view.header(self._byte, self._base) is not None:
+            return True  # the writer appended it since we looked
+        if offsets and offsets[-1] > self._base:
+            raise view.corrupt(self._byte, self._base, f"no frame and no segment begins with offset {self._base}")
+        if not tail_is_empty(view.fd, self._byte):
+            raise view.corrupt(self._byte, self._base, "there is no frame where one was appended")
+        return False
+
+    def read(self, max_rows: int) -> Frame | None:
+        """Return the next frame, or the part of it that fits; None when there is nothing (yet).
+
+        Raises
+        ------
+        LogCorruptError
+            Bytes are not what was written.
+        LogError
+            The position was deleted.
+        """
+        end = self.end
+        while self.position < end:
+            if self._view is None and not self._enter():
+                return None
+            view = self._view
+            assert view is not None
+            header = view.header(self._byte, self._base)
+            if header is None:
+                if not self._next_segment(view):
+                    return None
+                continue
+            if header.transaction:
+                state = self._states.state(header.transaction)
+                if state == ABORTED and view.path.exists():
+                    self._pass(header)
+                    continue
+                if state == ABORTED:  # perhaps committed once and forgotten together with its segment
+                    raise self._gone()
+                if not state:
+                    return None
+            return self._take(view, header, max_rows)
+        return None
+
+    def _pass(self, header: FrameHeader) -> None:
+        self._byte += header.size
+        self._base = self.position = header.end_offset
+
+    def _take(self, view: SegmentView, header: FrameHeader, max_rows: int) -> Frame | None:
+        batch = view.batch(self._byte, header, verify=self._verify)
+        if batch is None:
+            return None
+        skip = self.position - header.base_offset
+        base = self.position
+        if skip or header.rows - skip > max_rows:
+            batch = batch.slice(skip, max_rows)
+        if skip + batch.num_rows == header.rows:
+            self._pass(header)
+        else:
+            self.position = base + batch.num_rows
+        timed = header.min_time != MAX_TIME or header.max_time >= header.min_time
+        return Frame(
+            partition=self.partition,
+            base_offset=base,
+            batch=batch,
+            min_event_time=header.min_time if timed else None,
+            max_event_time=header.max_time if timed else None,
+            append_time=header.append_time,
+        )
+
+    def close(self) -> None:
+        """Close the files; frames stay valid."""
+        self._leave()
+
+
+def find_time(folder: Path, time: int, *, end: int) -> int:
+    """Return the offset of the first frame that may hold an event at or after an event time.
+
+    Every event of that time or later lies at or after it, however disordered the partition is.
+
+    Parameters
+    ----------
+    folder
+        The partition's folder.
+    time
+        Event time, ns since 1970.
+    end
+        Offset after the last event: the answer when all are older.
+    """
+    offsets = segment_offsets(folder)
+    low, high = 0, len(offsets)
+    while high - low > 1:  # the last segment before which everything is older
+        middle = (low + high) // 2
+        view = SegmentView(folder, offsets[middle])
+        older = view.facts.time_before < time
+        view.close()
+        low, high = (middle, high) if older else (low, middle)
+    for base in offsets[low:]:
+        try:
+            view = SegmentView(folder, base)
+        except FileNotFoundError as error:
+            msg = f"{folder}: segment {base} was deleted while its time was looked up"
+            raise LogError(msg, hint="look it up again") from error
+        near = SparseIndex.load(index_path(folder, base), 1).before_time(time)
+        if near is None or view.header(near[1], near[0]) is None:
+            near = (base, view.first)
+        for _, header in frames(view.fd, near[1], near[0]):
+            if header.base_offset >= end:
+                return end
+            if header.max_time >= time:
+                return header.base_offset
+        view.close()
+    return end

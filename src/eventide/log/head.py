@@ -1,0 +1,121 @@
+"""The head of a partition: how far readers may read, in shared memory.
+
+The writer stores the offset after the last durable event as one aligned 8-byte number after every
+sync, so that a reader learns of new events for the price of a memory access. The head is advice, not
+truth: it is not synced itself, and after a restart of the machine (another boot id) it is not
+believed; the truth is what a scan of the segments finds. `promised` is the offset below which events
+were acknowledged as durable: damage there is corruption, damage after it is a torn tail.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import zlib
+from functools import cache
+from pathlib import Path
+
+__all__ = ["Head", "boot_id"]
+
+_MAGIC = 0x3144414548545645  # "EVTHEAD1"
+_SIZE = 64
+_BOOT, _END, _PROMISED, _DELETED = 1, 2, 3, 4
+
+
+@cache
+def boot_id() -> int:
+    """Return a number that changes when the machine restarts; 0 where there is no way to tell.
+
+    Examples
+    --------
+    >>> boot_id() == boot_id()
+    True
+    """
+    try:
+        return zlib.crc32(Path("/proc/sys/kernel/random/boot_id").read_bytes())
+    except OSError:
+        return 0
+
+
+class Head:
+    """The head file of one partition.
+
+    Parameters
+    ----------
+    folder
+        Folder of the partition.
+    create
+        Make the file when it is missing.
+
+    Attributes
+    ----------
+    fresh
+        The file was made just now: what it promised before, if anything, is not known.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no head and `create` is false.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> head = Head(Path(tempfile.mkdtemp()), create=True)
+    >>> head.publish(12, promised=10)
+    >>> head.end, head.promised, head.trusted
+    (12, 10, True)
+    """
+
+    __slots__ = ("_map", "_words", "fresh")
+
+    def __init__(self, folder: Path, *, create: bool = False) -> None:
+        fd = os.open(folder / "head", os.O_RDWR | (os.O_CREAT if create else 0), 0o644)
+        try:
+            if os.fstat(fd).st_size < _SIZE:
+                os.ftruncate(fd, _SIZE)
+            self._map = mmap.mmap(fd, _SIZE)
+        finally:
+            os.close(fd)
+        # A memoryview of native 8-byte words stores and loads each word in one instruction.
+        self._words = memoryview(self._map).cast("Q")
+        self.fresh = create and self._words[0] != _MAGIC
+        if self.fresh:
+            self._words[_END] = self._words[_PROMISED] = 0
+            self._words[_BOOT] = boot_id()
+            self._words[0] = _MAGIC
+
+    @property
+    def end(self) -> int:
+        """Offset after the last event that readers may see."""
+        return self._words[_END]
+
+    @property
+    def promised(self) -> int:
+        """Offset below which events were acknowledged as durable."""
+        return self._words[_PROMISED] if self._words[0] == _MAGIC else 0
+
+    @property
+    def trusted(self) -> bool:
+        """Whether `end` can be believed: written by a writer since the machine started."""
+        return self._words[0] == _MAGIC and self._words[_BOOT] == boot_id()
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the topic was deleted."""
+        return self._words[_DELETED] != 0
+
+    def publish(self, end: int, *, promised: int) -> None:
+        """Let readers see everything before `end`."""
+        self._words[_PROMISED] = promised
+        self._words[_END] = end
+
+    def renew(self, end: int, *, promised: int) -> None:
+        """Set the head after a recovery: from now on it is trusted."""
+        self._words[_END] = end
+        self._words[_PROMISED] = promised
+        self._words[_BOOT] = boot_id()
+        self._words[0] = _MAGIC
+
+    def mark_deleted(self) -> None:
+        """Tell readers that the topic is gone."""
+        self._words[_DELETED] = 1

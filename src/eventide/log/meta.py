@@ -1,0 +1,212 @@
+"""The SQLite database of a log: topics, producers, offsets, transactions, checkpoints.
+
+Write-ahead journal with ``synchronous=FULL``: what a method wrote is on the disk when it returns, and
+several processes may use it at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from eventide.errors import LogError
+from eventide.log.topic import Retention, TopicInfo
+
+__all__ = ["ABORTED", "COMMITTED", "Meta"]
+
+COMMITTED, ABORTED = 1, 2
+_VERSION = 1
+_TABLES = """
+CREATE TABLE IF NOT EXISTS topics (
+  name TEXT PRIMARY KEY, schema BLOB NOT NULL, event_time TEXT, partitions INTEGER NOT NULL,
+  segment_bytes INTEGER NOT NULL, retention TEXT NOT NULL, created INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS producers (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS offsets (
+  consumer TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
+  PRIMARY KEY (consumer, topic, partition)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sessions (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, opened INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS transactions (id INTEGER PRIMARY KEY, state INTEGER NOT NULL, decided INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS transaction_parts (
+  id INTEGER NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, last_offset INTEGER NOT NULL,
+  PRIMARY KEY (topic, partition, last_offset)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS transaction_parts_by_id ON transaction_parts (id);
+CREATE TABLE IF NOT EXISTS checkpoints (pipeline TEXT PRIMARY KEY, payload BLOB NOT NULL, written INTEGER NOT NULL);
+"""
+
+
+class Meta:
+    """The database of one log.
+
+    Parameters
+    ----------
+    path
+        The database file; made when missing.
+
+    Raises
+    ------
+    LogError
+        It cannot be opened, or a newer eventide made it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> meta = Meta(Path(tempfile.mkdtemp()) / "meta.sqlite")
+    >>> meta.producer("camera-1"), meta.producer("camera-1")
+    (1, 1)
+    >>> meta.close()
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._mutex = threading.RLock()
+        try:
+            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+            self._prepare()
+        except sqlite3.Error as error:
+            msg = f"{path} cannot be used as the database of a log: {error}"
+            raise LogError(msg, hint="check the path and its permissions; a log needs a local file system") from error
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA busy_timeout=30000")
+        for attempt in range(50):
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                break
+            except sqlite3.OperationalError:  # changing the journal does not wait for other processes
+                if attempt == 49:
+                    raise
+                time.sleep(0.02)
+        self._db.execute("PRAGMA synchronous=FULL")
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > _VERSION:
+            msg = f"{self.path} was made by a newer eventide (log version {version}, known {_VERSION})"
+            raise LogError(msg, hint="upgrade eventide")
+        if version < _VERSION:
+            with self.commit() as db:
+                for statement in _TABLES.split(";")[:-1]:
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version={_VERSION}")
+
+    @contextmanager
+    def commit(self) -> Iterator[sqlite3.Connection]:
+        """Run statements as one durable commit; an exception undoes all of them."""
+        with self._mutex:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        with self._mutex:
+            return self._db.execute(sql, values).fetchall()
+
+    def topics(self, name: str | None = None) -> list[TopicInfo]:
+        """Return all topics by name, or the one asked for (an empty list when it is not there)."""
+        sql = "SELECT name, schema, event_time, partitions, segment_bytes, retention, created FROM topics"
+        with self._mutex:
+            if name is None:
+                found = self._db.execute(sql + " ORDER BY name").fetchall()
+            else:
+                found = self._db.execute(sql + " WHERE name = ?", (name,)).fetchall()
+        return [
+            TopicInfo(
+                name=row[0],
+                schema=pa.ipc.read_schema(pa.py_buffer(row[1])),
+                event_time=row[2],
+                partitions=row[3],
+                segment_bytes=row[4],
+                retention=msgspec.json.decode(row[5], type=Retention),
+                created=row[6],
+            )
+            for row in found
+        ]
+
+    def put_topic(self, topic: TopicInfo) -> None:
+        """Add or replace a topic."""
+        values = (
+            topic.name, topic.schema.serialize().to_pybytes(), topic.event_time, topic.partitions,
+            topic.segment_bytes, msgspec.json.encode(topic.retention).decode(), topic.created,
+        )  # fmt: skip
+        with self.commit() as db:
+            db.execute("INSERT OR REPLACE INTO topics VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
+    def drop_topic(self, name: str) -> None:
+        """Forget a topic, the consumers' offsets in it and its part in transactions."""
+        with self.commit() as db:
+            for table in ("offsets", "transaction_parts"):
+                db.execute(f"DELETE FROM {table} WHERE topic = ?", (name,))
+            db.execute("DELETE FROM topics WHERE name = ?", (name,))
+
+    def producer(self, name: str) -> int:
+        """Return the number of a producer, the same for the same name in this log."""
+        found = self._rows("SELECT id FROM producers WHERE name = ?", (name,))
+        if not found:
+            with self.commit() as db:
+                db.execute("INSERT OR IGNORE INTO producers (name) VALUES (?)", (name,))
+            found = self._rows("SELECT id FROM producers WHERE name = ?", (name,))
+        return int(str(found[0][0]))
+
+    def put_offsets(self, db: sqlite3.Connection, consumer: str, positions: Mapping[str, Mapping[int, int]]) -> None:
+        """Record the positions of a consumer as part of a commit."""
+        rows = [(consumer, topic, p, offset) for topic, parts in positions.items() for p, offset in parts.items()]
+        db.executemany("INSERT OR REPLACE INTO offsets VALUES (?, ?, ?, ?)", rows)
+
+    def offsets(self, consumer: str) -> dict[str, dict[int, int]]:
+        """Return the recorded positions of a consumer: topic, partition, offset."""
+        with self._mutex:
+            sql = "SELECT topic, partition, offset FROM offsets WHERE consumer = ? ORDER BY topic, partition"
+            found = self._db.execute(sql, (consumer,)).fetchall()
+        positions: dict[str, dict[int, int]] = {}
+        for topic, partition, offset in found:
+            positions.setdefault(topic, {})[partition] = offset
+        return positions
+
+    def put_checkpoint(self, db: sqlite3.Connection, pipeline: str, payload: bytes) -> None:
+        """Record the checkpoint of a pipeline as part of a commit."""
+        db.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)", (pipeline, payload, time.time_ns()))
+
+    def checkpoint(self, pipeline: str) -> bytes | None:
+        """Return the latest checkpoint of a pipeline."""
+        with self._mutex:
+            found = self._db.execute("SELECT payload FROM checkpoints WHERE pipeline = ?", (pipeline,)).fetchone()
+        return bytes(found[0]) if found else None
+
+    def new_session(self) -> int:
+        """Return a number that no session of this log has had."""
+        with self.commit() as db:
+            cursor = db.execute("INSERT INTO sessions (pid, opened) VALUES (?, ?)", (os.getpid(), time.time_ns()))
+            return int(cursor.lastrowid or 0)
+
+    def transactions(self, first: int, *, limit: int) -> list[tuple[int, int]]:
+        """Return number and state of decided transactions from `first` on."""
+        sql = "SELECT id, state FROM transactions WHERE id >= ? ORDER BY id LIMIT ?"
+        with self._mutex:
+            return self._db.execute(sql, (first, limit)).fetchall()
+
+    def forget_transactions(self, topic: str, earliest: Mapping[int, int]) -> None:
+        """Forget the transactions whose every event was deleted from the log."""
+        with self.commit() as db:
+            for partition, offset in earliest.items():
+                db.execute(
+                    "DELETE FROM transaction_parts WHERE topic = ? AND partition = ? AND last_offset < ?",
+                    (topic, partition, offset),
+                )
+            db.execute("DELETE FROM transactions WHERE id NOT IN (SELECT id FROM transaction_parts)")
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._mutex:
+            self._db.close()
