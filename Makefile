@@ -1,0 +1,77 @@
+# make demo   install, run the main job, say where to look
+# make test   install what the tests need and run everything
+# make check  lint, types, layers and the fast tests, in two minutes
+# make fuzz   the long random tests
+# make bench  ours beside the peers in one run: make bench ID=w2 (all: make bench)
+# make bench-peers  the peers' environments
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ID     ?= all
+# Real data is used when it is there; an outside user has none and the tests say what they skipped.
+ifeq ($(origin EVENTIDE_DATA), undefined)
+ifneq ($(wildcard ../shared/data),)
+export EVENTIDE_DATA := $(abspath ../shared/data)
+endif
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint types layers docs fuzz bench bench-peers conform clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+$(VENV)/.base: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "eventide needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fast,plot]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group test --group lint build
+	touch $@
+
+# A second environment holds Beam's wheel, whose trigger transcripts are read from there.
+.venvs/beam/.done: benchmarks/peers/beam.txt
+	test -x .venvs/beam/bin/python || $(PYTHON) -m venv .venvs/beam
+	.venvs/beam/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+install: $(VENV)/.base
+
+demo: install
+	$(BIN)/eventide sensors demo
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check src tests tools benchmarks
+	$(BIN)/ruff format --check src tests tools benchmarks
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports
+	$(BIN)/python -m tools.sizes --max 600 --median 150
+
+check: lint types layers
+	EVENTIDE_HYPOTHESIS=fast $(BIN)/pytest -q -n 2 -m 'not slow and not fuzz'
+
+test: $(VENV)/.dev .venvs/beam/.done lint types layers
+	EVENTIDE_HYPOTHESIS=ci EVENTIDE_BEAM_PYTHON=$(abspath .venvs/beam/bin/python) $(BIN)/pytest -n 2 -m 'not fuzz'
+
+fuzz: $(VENV)/.dev
+	EVENTIDE_HYPOTHESIS=fuzz $(BIN)/pytest -n 2 tests/property tests/semantics tests/joins tests/operators tests/kernel tests/log tests/formats
+
+conform: $(VENV)/.dev .venvs/beam/.done
+	EVENTIDE_BEAM_PYTHON=$(abspath .venvs/beam/bin/python) $(BIN)/eventide conform --suite beam-transcripts
+
+bench-peers:
+	$(PYTHON) benchmarks/peers/make.py
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/run.py $(ID)
+
+clean:
+	rm -rf $(VENV) .venvs dist build demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

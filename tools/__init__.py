@@ -1,0 +1,1 @@
+"""Small programs that check the project itself."""
