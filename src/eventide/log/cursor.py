@@ -12,7 +12,7 @@ from eventide.log.layout import index_path, segment_offsets, segment_path
 from eventide.log.meta import ABORTED
 from eventide.log.recovery import scan_end
 from eventide.log.segment import SegmentView, frames, tail_is_empty
-from eventide.log.transaction import TransactionStates
+from eventide.log.states import TransactionStates
 from eventide.model.time import MAX_TIME
 
 __all__ = ["PartitionCursor", "find_time"]

@@ -17,13 +17,14 @@ import pyarrow as pa
 from eventide.errors import ConfigError, LogError, UnknownNameError, UsageError, near_names
 from eventide.log.head import Head
 from eventide.log.layout import check_topic_name, partition_path, segment_offsets, segment_path, sync_folder
-from eventide.log.meta import Meta
+from eventide.log.meta import ABORTED, COMMITTED, Meta
 from eventide.log.partition import Fsync, PartitionWriter
 from eventide.log.partitioner import split
 from eventide.log.reader import Reader, Start, check_partition
 from eventide.log.retention import apply_retention
+from eventide.log.states import Session, TransactionStates
 from eventide.log.topic import SEGMENT_BYTES, PartitionInfo, Retention, TopicInfo, conform, stored_schema
-from eventide.log.transaction import Session, Transaction, TransactionStates
+from eventide.log.transaction import Transaction
 from eventide.log.verify import VerifyReport, verify_partition
 from eventide.log.writer import Flusher, Writer
 
@@ -309,8 +310,13 @@ class Log:
         for writer in list(self._writers.values()):
             writer.sync()
 
-    def transaction(self) -> Transaction:
+    def transaction(self, *, owner: str = "") -> Transaction:
         """Begin a transaction: its batches, offsets and checkpoint become durable and visible together or not at all.
+
+        Parameters
+        ----------
+        owner
+            Under this name `prepared` finds the transaction when it was prepared and never decided.
 
         Examples
         --------
@@ -330,7 +336,37 @@ class Log:
             if self._session is None:
                 self._session = Session(self.path, self._meta)
             number = self._session.next_transaction()
-        return Transaction(number, meta=self._meta, states=self._states, writers=self._targets)
+        return Transaction(number, meta=self._meta, states=self._states, writers=self._targets, owner=owner)
+
+    def prepared(self, owner: str) -> list[int]:
+        """Return the numbers of an owner's transactions that are prepared and not decided, oldest first."""
+        return self._meta.prepared(owner)
+
+    def commit_prepared(self, number: int) -> None:
+        """Commit a prepared transaction, from any process; a second time does nothing.
+
+        Raises
+        ------
+        LogError
+            It was aborted, or this log never had it.
+        """
+        self._decide_prepared(number, COMMITTED)
+
+    def abort_prepared(self, number: int) -> None:
+        """Abort a prepared transaction, from any process; a second time does nothing.
+
+        Raises
+        ------
+        LogError
+            It was committed, or this log never had it.
+        """
+        self._decide_prepared(number, ABORTED)
+
+    def _decide_prepared(self, number: int, state: int) -> None:
+        self._check_open()
+        with self._meta.commit() as db:
+            self._meta.decide(db, number, state)
+        self._states.changed()
 
     # --- reading ------------------------------------------------------------------------------------
 

@@ -20,9 +20,9 @@ import pyarrow as pa
 from eventide.errors import LogError
 from eventide.log.topic import Retention, TopicInfo
 
-__all__ = ["ABORTED", "COMMITTED", "Meta"]
+__all__ = ["ABORTED", "COMMITTED", "PREPARED", "Meta"]
 
-COMMITTED, ABORTED = 1, 2
+COMMITTED, ABORTED, PREPARED = 1, 2, 3
 _VERSION = 1
 _TABLES = """
 CREATE TABLE IF NOT EXISTS topics (
@@ -34,7 +34,8 @@ CREATE TABLE IF NOT EXISTS offsets (
   PRIMARY KEY (consumer, topic, partition)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sessions (
   id INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, opened INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS transactions (id INTEGER PRIMARY KEY, state INTEGER NOT NULL, decided INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS transactions (
+  id INTEGER PRIMARY KEY, state INTEGER NOT NULL, owner TEXT NOT NULL, decided INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS transaction_parts (
   id INTEGER NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, last_offset INTEGER NOT NULL,
   PRIMARY KEY (topic, partition, last_offset)) WITHOUT ROWID;
@@ -191,10 +192,45 @@ class Meta:
             return int(cursor.lastrowid or 0)
 
     def transactions(self, first: int, *, limit: int) -> list[tuple[int, int]]:
-        """Return number and state of decided transactions from `first` on."""
+        """Return number and state of decided and prepared transactions from `first` on."""
         sql = "SELECT id, state FROM transactions WHERE id >= ? ORDER BY id LIMIT ?"
         with self._mutex:
             return self._db.execute(sql, (first, limit)).fetchall()
+
+    def put_transaction(
+        self, db: sqlite3.Connection, number: int, *, state: int, owner: str, parts: list[tuple[str, int, int]]
+    ) -> None:
+        """Record a transaction and the last offset of each partition it wrote, as part of a commit."""
+        db.execute("INSERT INTO transactions VALUES (?, ?, ?, ?)", (number, state, owner, time.time_ns()))
+        db.executemany("INSERT INTO transaction_parts VALUES (?, ?, ?, ?)", [(number, *part) for part in parts])
+
+    def decide(self, db: sqlite3.Connection, number: int, state: int) -> None:
+        """Decide a prepared transaction as part of a commit; the same decision again does nothing.
+
+        Raises
+        ------
+        LogError
+            It was decided the other way, or this log never had it.
+        """
+        found = db.execute("SELECT state FROM transactions WHERE id = ?", (number,)).fetchone()
+        if found is None:
+            # A number from a checkpoint without a row was decided and then forgotten with its events.
+            newest = db.execute("SELECT max(id) FROM sessions").fetchone()[0] or 0
+            if number >> 32 > newest:
+                msg = f"there was never a transaction {number} in {self.path}"
+                raise LogError(msg, hint="is this the log that the checkpoint belongs to?")
+        elif found[0] == PREPARED:
+            db.execute("UPDATE transactions SET state = ?, decided = ? WHERE id = ?", (state, time.time_ns(), number))
+        elif found[0] != state:
+            was = "committed" if found[0] == COMMITTED else "aborted"
+            msg = f"transaction {number} was {was} before; {self.path}"
+            raise LogError(msg, hint="two programs decided about it: only the owner of the checkpoint may")
+
+    def prepared(self, owner: str) -> list[int]:
+        """Return the transactions of an owner that wait for a decision, oldest first."""
+        sql = "SELECT id FROM transactions WHERE state = ? AND owner = ? ORDER BY id"
+        with self._mutex:
+            return [row[0] for row in self._db.execute(sql, (PREPARED, owner))]
 
     def forget_transactions(self, topic: str, earliest: Mapping[int, int]) -> None:
         """Forget the transactions whose every event was deleted from the log."""
@@ -204,7 +240,10 @@ class Meta:
                     "DELETE FROM transaction_parts WHERE topic = ? AND partition = ? AND last_offset < ?",
                     (topic, partition, offset),
                 )
-            db.execute("DELETE FROM transactions WHERE id NOT IN (SELECT id FROM transaction_parts)")
+            db.execute(
+                "DELETE FROM transactions WHERE state != ? AND id NOT IN (SELECT id FROM transaction_parts)",
+                (PREPARED,),
+            )
 
     def close(self) -> None:
         """Close the database."""

@@ -13,8 +13,8 @@ from eventide.errors import LogError, UsageError
 from eventide.log.cursor import PartitionCursor, find_time
 from eventide.log.frame import Frame
 from eventide.log.layout import partition_path
+from eventide.log.states import TransactionStates
 from eventide.log.topic import TopicInfo
-from eventide.log.transaction import TransactionStates
 from eventide.model.time import instant
 
 __all__ = ["Reader", "Start"]

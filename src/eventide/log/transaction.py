@@ -1,146 +1,34 @@
 """Transactions: batches in several topics, offsets and a checkpoint, all or nothing.
 
 Frames of a transaction carry its number and are written at once; the commit is one row in SQLite after
-they are durable. The number is (session, count): a session is one `Log` object that began transactions,
-and holds a lock as long as its process lives. A number without a row is pending while its session
-lives and aborted for good once it does not: nobody is left who could commit it.
+they are durable. A transaction that must wait for a decision made elsewhere (the checkpoint of a
+pipeline) is prepared first: durable, still hidden, and no longer aborted by the death of its process.
 """
 
 from __future__ import annotations
 
-import mmap
-import os
 import sqlite3
-import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 import pyarrow as pa
 
 from eventide.errors import LogError
-from eventide.log.lock import FileLock, is_held
-from eventide.log.meta import ABORTED, COMMITTED, Meta
+from eventide.log.meta import ABORTED, COMMITTED, PREPARED, Meta
 from eventide.log.partition import PartitionWriter
+from eventide.log.states import TransactionStates
 
-__all__ = ["Session", "Transaction", "TransactionStates"]
-
-_PENDING = 0
-_RECHECK_S = 0.2
-_MAX_CACHED = 1 << 18
-
-
-def _session_path(root: Path, session: int) -> Path:
-    return root / ".sessions" / f"{session}.lock"
-
-
-class _Tick:
-    """Shared memory that changes whenever a transaction is decided, in any process."""
-
-    def __init__(self, root: Path) -> None:
-        fd = os.open(root / ".commits", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            if os.fstat(fd).st_size < 8:
-                os.ftruncate(fd, 8)
-            self._words = memoryview(mmap.mmap(fd, 8)).cast("Q")
-        finally:
-            os.close(fd)
-
-    def get(self) -> int:
-        return self._words[0]
-
-    def change(self) -> None:
-        self._words[0] = time.time_ns()
-
-
-class TransactionStates:
-    """What became of transactions, as a reader sees it.
-
-    Parameters
-    ----------
-    root
-        Folder of the log.
-    meta
-        Its database.
-    """
-
-    def __init__(self, root: Path, meta: Meta) -> None:
-        self._root, self._meta = root, meta
-        self._tick = _Tick(root)
-        self._known: dict[int, int] = {}
-        self._looked = (0, 0)  # transaction last looked for, and the tick then
-        self._next_check = 0.0
-
-    def changed(self) -> None:
-        """Tell all readers that a transaction was decided."""
-        self._tick.change()
-
-    def state(self, transaction: int) -> int:
-        """Return `COMMITTED`, `ABORTED` or 0 for pending."""
-        state = self._known.get(transaction)
-        if state is not None:
-            return state
-        tick = self._tick.get()
-        now = time.monotonic()
-        if self._looked == (transaction, tick) and now < self._next_check:
-            return _PENDING
-        state = self._look(transaction)
-        if state == _PENDING and self._looked[0] == transaction and now >= self._next_check:
-            state = self._check_session(transaction)
-        if self._looked[0] != transaction or now >= self._next_check:
-            self._next_check = now + _RECHECK_S
-        self._looked = (transaction, tick)
-        return state
-
-    def _look(self, transaction: int) -> int:
-        if len(self._known) > _MAX_CACHED:
-            self._known.clear()
-        self._known.update(self._meta.transactions(transaction, limit=4096))
-        return self._known.get(transaction, _PENDING)
-
-    def _check_session(self, transaction: int) -> int:
-        if is_held(_session_path(self._root, transaction >> 32)):
-            return _PENDING
-        state = self._look(transaction)  # it may have committed just before it ended
-        if state == _PENDING:
-            state = self._known[transaction] = ABORTED
-        return state
-
-
-class Session:
-    """The right of one `Log` object to begin transactions, from the first one until it is closed.
-
-    Parameters
-    ----------
-    root, meta
-        Folder and database of the log.
-    """
-
-    def __init__(self, root: Path, meta: Meta) -> None:
-        self._number = meta.new_session()
-        self._count = 0
-        self._path = _session_path(root, self._number)
-        self._path.parent.mkdir(exist_ok=True)
-        self._lock = FileLock(self._path, what=f"session {self._number}")
-
-    def next_transaction(self) -> int:
-        """Return the number of a new transaction."""
-        self._count += 1
-        return self._number << 32 | self._count
-
-    def close(self) -> None:
-        """End the session: what is pending is aborted by that."""
-        self._path.unlink(missing_ok=True)
-        self._lock.release()
+__all__ = ["Targets", "Transaction"]
 
 
 class Targets(Protocol):
-    """Return the partition writer and the batch for each partition that a batch goes to."""
+    """Where the batches of a transaction go."""
 
     def __call__(
         self, topic: str, batch: pa.RecordBatch, *, partition: int, key: str | None
-    ) -> list[tuple[PartitionWriter, pa.RecordBatch]]: ...
+    ) -> list[tuple[PartitionWriter, pa.RecordBatch]]:
+        """Return the partition writer and the batch for each partition that a batch goes to."""
 
 
 class Transaction:
@@ -156,6 +44,8 @@ class Transaction:
         Database and states of the log.
     writers
         Returns the partition writer and the batch for each partition that a batch goes to.
+    owner
+        Under this name `Log.prepared` finds it again.
     """
 
     def __init__(
@@ -165,11 +55,13 @@ class Transaction:
         meta: Meta,
         states: TransactionStates,
         writers: Targets,
+        owner: str = "",
     ) -> None:
+        self._owner = owner
         self._number, self._meta, self._states, self._writers = number, meta, states, writers
         self._last: dict[PartitionWriter, int] = {}
         self._statements: list[Callable[[sqlite3.Connection], None]] = []
-        self._open = True
+        self._state = 0
 
     def append(
         self, topic: str, batch: pa.RecordBatch, *, partition: int = 0, key: str | None = None
@@ -201,6 +93,28 @@ class Transaction:
         self._check_open()
         self._statements.append(lambda db: self._meta.put_checkpoint(db, pipeline, payload))
 
+    def prepare(self) -> int:
+        """Make the appends durable but keep them hidden until `commit`, here or by number in any process.
+
+        From now on the transaction outlives its process: `Log.commit_prepared` or `Log.abort_prepared`
+        must decide it, and readers wait in front of it until then.
+
+        Returns
+        -------
+        The number of the transaction.
+
+        Raises
+        ------
+        LogError
+            The disk refused (then it is aborted), or there are offsets or a checkpoint in it.
+        """
+        self._check_open()
+        if self._statements:
+            msg = f"transaction {self._number} holds offsets or a checkpoint and cannot be prepared"
+            raise LogError(msg, hint="record these in the transaction that decides")
+        self._finish(PREPARED)
+        return self._number
+
     def commit(self) -> None:
         """Make everything durable and visible at once.
 
@@ -209,25 +123,33 @@ class Transaction:
         LogError
             The disk refused; the transaction is aborted.
         """
+        if self._state == PREPARED:
+            self._decide(COMMITTED)
+            self._state = COMMITTED
+            self._states.changed()
+            return
         self._check_open()
+        self._finish(COMMITTED)
+
+    def _finish(self, state: int) -> None:
         try:
             for writer in self._last:
                 writer.sync(show=False)
-            self._decide(COMMITTED)
+            self._decide(state)
         except BaseException:
             self.abort()
             raise
-        self._open = False
+        self._state = state
         for writer in self._last:
             writer.show()
         self._states.changed()
 
     def abort(self) -> None:
         """Let readers skip everything that was appended."""
-        if self._open:
-            self._open = False
+        if self._state in (0, PREPARED):
             self._statements = []
             self._decide(ABORTED)
+            self._state = ABORTED
             self._states.changed()
 
     def _decide(self, state: int) -> None:
@@ -235,11 +157,11 @@ class Transaction:
             return
         try:
             with self._meta.commit() as db:
-                if self._last:
-                    db.execute("INSERT INTO transactions VALUES (?, ?, ?)", (self._number, state, time.time_ns()))
-                for writer, last in self._last.items():
-                    part = (self._number, writer.topic.name, writer.partition, last)
-                    db.execute("INSERT INTO transaction_parts VALUES (?, ?, ?, ?)", part)
+                if self._state == PREPARED:
+                    self._meta.decide(db, self._number, state)
+                elif self._last:
+                    parts = [(w.topic.name, w.partition, last) for w, last in self._last.items()]
+                    self._meta.put_transaction(db, self._number, state=state, owner=self._owner, parts=parts)
                 for statement in self._statements:
                     statement(db)
         except sqlite3.Error as error:
@@ -249,7 +171,7 @@ class Transaction:
             ) from error
 
     def _check_open(self) -> None:
-        if not self._open:
+        if self._state:
             msg = f"transaction {self._number} is over"
             raise LogError(msg, hint="begin another one with log.transaction()")
 
@@ -261,5 +183,5 @@ class Transaction:
     ) -> None:
         if kind is not None:
             self.abort()
-        elif self._open:
+        elif not self._state:
             self.commit()
