@@ -45,12 +45,12 @@ def compiled(function: F) -> F:
 
     Examples
     --------
-    >>> def double(x):
-    ...     return x + x
-    >>> double = compiled(double) if have_compiler() else double
-    >>> double(2)
-    4
+    >>> from eventide.kernel.watermarks import follow_loop
+    >>> follow = compiled(follow_loop) if have_compiler() else follow_loop
+    >>> import numpy as np
+    >>> follow(np.array([1, 9, 2]), 0, 3)
+    (9, True)
     """
-    import numba  # noqa: PLC0415 - optional, and 0.8 s to import
+    import numba
 
     return cast("F", numba.njit(nogil=True, cache=True)(function))

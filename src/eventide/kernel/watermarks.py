@@ -41,7 +41,8 @@ class Verdict:
     strays: BoolArray | None
 
 
-def _follow_loop(times: Int64Array, newest: int, lateness: int) -> tuple[int, bool]:
+def follow_loop(times: Int64Array, newest: int, lateness: int) -> tuple[int, bool]:
+    """Return the newest time after a batch, and whether a row was behind the watermark it met; compiled."""
     behind = False
     for i in range(times.size):
         t = times[i]
@@ -63,7 +64,7 @@ def _follow(times: Int64Array, newest: int, lateness: int) -> tuple[int, bool]:
 
 @functools.cache
 def _compiled_follow() -> Callable[[Int64Array, int, int], tuple[int, bool]]:
-    return compiled(_follow_loop)
+    return compiled(follow_loop)
 
 
 @dataclass(slots=True)

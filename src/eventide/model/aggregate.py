@@ -54,7 +54,8 @@ class Aggregate:
 def _of(kind: str, columns: tuple[str, ...], **params: Any) -> Aggregate:
     for name in columns:
         if not isinstance(name, str):
-            msg = f"{kind}() takes the name of a column, not {name!r}"
+            given = f"the expression {name}" if hasattr(name, "meta") else repr(name)
+            msg = f"{kind}() takes the name of a column, not {given}"
             raise UsageError(msg, hint="compute the column first: .with_columns(x=pl.col('a') * 2), then use 'x'")
     return Aggregate(kind, columns, MappingProxyType(params))
 

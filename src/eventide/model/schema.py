@@ -196,7 +196,9 @@ def _project(node: Project | Filter, schema: pa.Schema) -> pa.Schema:
             if kind != pl.Boolean:
                 msg = f"filter() needs true or false, but {node.predicate} gives {kind}"
                 raise SchemaError(msg, hint="compare it with something: pl.col('x') > 0")
+            _must_be_row_by_row((node.predicate,), frame)
             return schema
+        _must_be_row_by_row(node.exprs, frame)
         out = frame.lazy().with_columns(*node.exprs) if node.keep else frame.lazy().select(*node.exprs)
         made = arrow_schema(out.collect())
     except pl.exceptions.ColumnNotFoundError as error:
@@ -210,6 +212,14 @@ def _project(node: Project | Filter, schema: pa.Schema) -> pa.Schema:
     # Columns that only pass through keep their exact Arrow type, which Polars may not have (such as int8 dictionaries).
     kept = {n for n in made.names if n in schema.names and node.keep and n not in _outputs(node.exprs, frame)}
     return pa.schema([schema.field(f.name) if f.name in kept else f for f in made])
+
+
+def _must_be_row_by_row(exprs: tuple[pl.Expr, ...], frame: pl.DataFrame) -> None:
+    """Refuse an expression that looks at the whole batch: how events are cut into batches is not defined."""
+    for expr in exprs:
+        if expr.meta.root_names() and frame.select(expr).height:
+            msg = f"the expression {expr} takes all rows of a batch together"
+            raise SchemaError(msg, hint="put it into a window: .window(ev.tumbling('1m')).aggregate(x=...)")
 
 
 def _outputs(exprs: tuple[pl.Expr, ...], frame: pl.DataFrame) -> set[str]:

@@ -146,7 +146,8 @@ class Stream:
             duration(max_jump, what="max_jump", zero=True),
         )
         if not isinstance(column, str) or not column:
-            msg = f"event_time() takes the name of a column, not {column!r}"
+            given = f"the expression {column}" if hasattr(column, "meta") else repr(column)
+            msg = f"event_time() takes the name of a column, not {given}"
             raise UsageError(msg, hint="for example .event_time('timestamp', lateness='30s')")
         return Stream(Ref(AssignTime(self.ref, spec, origin=origin())), self.keys, column)
 

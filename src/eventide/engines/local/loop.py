@@ -72,6 +72,9 @@ class Loop:
     def _open(self) -> None:
         found = self._store.load() if self._store and self._options.resume else None
         sinks: dict[str, Any] = {}
+        if self._store is not None:
+            # A fresh run goes on counting, so that it never writes over a checkpoint that is there.
+            self._number = max(self._store.numbers(), default=0)
         if found is not None:
             self._restore(found)
             sinks = found.manifest["sinks"]
