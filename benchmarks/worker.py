@@ -1,0 +1,166 @@
+"""The command line that every measured program shares, ours and the peers'.
+
+One rule of time holds for all. A program starts, makes its input, and runs the job over ``N/4`` and ``5/4 N`` rows to
+warm up. A measurement is then the same two runs again in that warm process: the seconds of the longer minus those of
+the shorter, for ``N`` rows. So start-up, compilation and the fixed cost of starting and ending a job are left out for
+everybody.
+
+    python -m benchmarks.peers.flink --job w2 --rows 4000000                 # one measurement
+    python -m benchmarks.peers.flink --job w2 --rows 500000 --out r.parquet  # no timing: the result, to compare
+    python -m benchmarks.peers.flink --job w2 --rows 4000000 --interactive   # one measurement per line of input
+
+Each measurement prints one line of JSON. Only these lines reach standard output: whatever the engine itself prints
+goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+JOBS = ("w1", "w2", "w3", "w4")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to run: name, rows over all input streams, number of distinct keys, rows per batch where that exists."""
+
+    name: str
+    rows: int
+    keys: int
+    batch: int
+
+    @property
+    def long_rows(self) -> int:
+        """Rows of the longer run of a measurement."""
+        return self.rows + self.short_rows
+
+    @property
+    def short_rows(self) -> int:
+        """Rows of the shorter run of a measurement."""
+        return self.rows // 4
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: wall seconds, and what is known of its result."""
+
+    seconds: float
+    result_rows: int | None = None
+    checksum: float | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A whole result to compare; windows that end after `complete_until` (ms) are not in it, None: all are."""
+
+    table: pa.Table
+    complete_until: int | None = None
+
+
+Prepared = Callable[[int], Run]
+
+
+class NotRunnableError(Exception):
+    """The program cannot run this job here; the message says why."""
+
+
+def timed(run: Callable[[], tuple[int | None, float | None]]) -> Run:
+    """Run a function that returns (result rows, checksum) and time it."""
+    started = time.perf_counter()
+    result_rows, checksum = run()
+    return Run(time.perf_counter() - started, result_rows, checksum)
+
+
+def main(
+    prepare: Callable[[Job], Prepared],
+    result: Callable[[Job], Result],
+    *,
+    versions: Callable[[], dict[str, str]],
+    jobs: tuple[str, ...] = JOBS,
+) -> None:
+    """Read the command line, run the job, print JSON lines.
+
+    `prepare` starts the engine and makes the input for ``job.long_rows`` and ``job.short_rows``, and returns the
+    function that runs the job over that many rows; `result` runs it over ``job.rows`` and returns the rows.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--job", required=True, choices=jobs)
+    parser.add_argument("--rows", type=int, required=True, help="events, over all input streams")
+    parser.add_argument("--keys", type=int, default=1_000)
+    parser.add_argument("--batch", type=int, default=10_000, help="rows per batch, for engines that have batches")
+    parser.add_argument("--out", help="write the result here as Parquet, do not time")
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--interactive", action="store_true", help="one measurement per line of standard input")
+    args = parser.parse_args()
+    job = Job(args.job, args.rows, args.keys, args.batch)
+    answers = _own_standard_output()
+    try:
+        if args.out not in {None, "none"}:
+            _answer(answers, _write_result(result(job), args.out, versions()))
+            return
+        run = prepare(job)
+        run(job.short_rows)
+        run(job.long_rows)
+        if args.interactive:
+            _answer(answers, {"ready": True, "versions": versions()})
+            for _ in sys.stdin:
+                _answer(answers, _measure(run, job))
+        else:
+            for _ in range(args.repeat):
+                _answer(answers, {**_measure(run, job), "versions": versions()})
+    except NotRunnableError as error:
+        _answer(answers, {"error": str(error)})
+        # engines leave threads and child processes that would keep the process alive
+        answers.flush()
+        os._exit(3)
+    answers.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _measure(run: Prepared, job: Job) -> dict[str, object]:
+    short = run(job.short_rows)
+    long = run(job.long_rows)
+    seconds = long.seconds - short.seconds
+    return {
+        "job": job.name,
+        "seconds": round(seconds, 6),
+        "rows": job.rows,
+        "rate": round(job.rows / seconds, 1) if seconds > 0 else None,
+        "long_seconds": round(long.seconds, 6),
+        "short_seconds": round(short.seconds, 6),
+        "result_rows": long.result_rows,
+        "checksum": long.checksum,
+        **long.figures,
+    }
+
+
+def _write_result(result: Result, path: str, versions: dict[str, str]) -> dict[str, object]:
+    import pyarrow.parquet as pq
+
+    pq.write_table(result.table, path)
+    return {"result_rows": result.table.num_rows, "complete_until": result.complete_until, "versions": versions}
+
+
+def _own_standard_output() -> TextIO:
+    """Keep standard output for the answers and send everything else that writes to it to standard error."""
+    sys.stdout.flush()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return answers
+
+
+def _answer(answers: TextIO, line: dict[str, object]) -> None:
+    answers.write(json.dumps(line) + "\n")
+    answers.flush()
