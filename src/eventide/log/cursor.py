@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+
 from eventide.errors import LogError
 from eventide.log.frame import Frame, FrameHeader
 from eventide.log.head import Head
@@ -11,7 +13,7 @@ from eventide.log.index import SparseIndex
 from eventide.log.layout import index_path, segment_offsets, segment_path
 from eventide.log.meta import ABORTED
 from eventide.log.recovery import scan_end
-from eventide.log.segment import SegmentView, frames, tail_is_empty
+from eventide.log.segment import SegmentView, frames, header_is_torn, tail_is_empty
 from eventide.log.states import TransactionStates
 from eventide.model.time import MAX_TIME
 
@@ -98,10 +100,9 @@ class PartitionCursor:
             if offsets or self._head.deleted:
                 raise self._gone()
             return False
-        try:
-            view = SegmentView(self._folder, base)
-        except FileNotFoundError:
-            raise self._gone() from None
+        view = self._open(base)
+        if view is None:
+            return False
         near = SparseIndex.load(index_path(self._folder, base), 1).before_offset(self.position)
         if near is None or view.header(near[1], near[0]) is None:
             near = (base, view.first)
@@ -114,13 +115,21 @@ class PartitionCursor:
         self._view = view
         return True
 
+    def _open(self, base: int) -> SegmentView | None:
+        """Open a segment; None when it is the last one and was cut inside its header."""
+        try:
+            if base == segment_offsets(self._folder)[-1] and header_is_torn(self._folder, base):
+                return None
+            return SegmentView(self._folder, base)
+        except (FileNotFoundError, IndexError):
+            raise self._gone() from None
+
     def _next_segment(self, view: SegmentView) -> bool:
         """Go on to the segment that begins where this one ends; False when this is the last and it ends here."""
         if segment_path(self._folder, self._base).exists() and self._base > view.base_offset:
-            try:
-                following = SegmentView(self._folder, self._base)
-            except FileNotFoundError:
-                raise self._gone() from None
+            following = self._open(self._base)
+            if following is None:
+                return False
             self._leave()
             self._view, self._byte = following, following.first
             return True
@@ -157,23 +166,36 @@ class PartitionCursor:
                     return None
                 continue
             if header.transaction:
-                state = self._states.state(header.transaction)
-                if state == ABORTED and view.path.exists():
-                    self._pass(header)
-                    continue
-                if state == ABORTED:  # perhaps committed once and forgotten together with its segment
-                    raise self._gone()
+                state = self._state(view, header)
                 if not state:
                     return None
+                if state == ABORTED:
+                    self._pass(header)
+                    continue
             return self._take(view, header, max_rows)
         return None
+
+    def _state(self, view: SegmentView, header: FrameHeader) -> int:
+        """Return what became of the transaction of a frame; 0 to wait in front of it."""
+        state = self._states.state(header.transaction)
+        if state == ABORTED and not view.path.exists():
+            raise self._gone()  # perhaps it was committed, and forgotten together with its segment
+        # A damaged header may name a transaction that never was: nothing is passed over unchecked.
+        whole = (state != ABORTED and not self._verify) or self._batch(view, header, verify=True) is not None
+        return state if whole else 0
 
     def _pass(self, header: FrameHeader) -> None:
         self._byte += header.size
         self._base = self.position = header.end_offset
 
+    def _batch(self, view: SegmentView, header: FrameHeader, *, verify: bool) -> pa.RecordBatch | None:
+        batch = view.batch(self._byte, header, verify=verify)
+        if batch is None and segment_offsets(self._folder)[-1:] != [view.base_offset]:
+            raise view.corrupt(self._byte, self._base, "the file ends inside this frame")
+        return batch
+
     def _take(self, view: SegmentView, header: FrameHeader, max_rows: int) -> Frame | None:
-        batch = view.batch(self._byte, header, verify=self._verify)
+        batch = self._batch(view, header, verify=self._verify)
         if batch is None:
             return None
         skip = self.position - header.base_offset
@@ -214,6 +236,8 @@ def find_time(folder: Path, time: int, *, end: int) -> int:
         Offset after the last event: the answer when all are older.
     """
     offsets = segment_offsets(folder)
+    if offsets and header_is_torn(folder, offsets[-1]):
+        offsets.pop()
     low, high = 0, len(offsets)
     while high - low > 1:  # the last segment before which everything is older
         middle = (low + high) // 2

@@ -29,7 +29,7 @@ from eventide.log import frame
 from eventide.log.layout import segment_path, sync_folder
 from eventide.model.time import MIN_TIME
 
-__all__ = ["SegmentFacts", "SegmentView", "create_segment", "frames", "read_header", "tail_is_empty"]
+__all__ = ["SegmentFacts", "SegmentView", "create_segment", "frames", "header_is_torn", "read_header", "tail_is_empty"]
 
 _MAGIC = b"EVSEG001"
 _PREFIX = struct.Struct("<8sIIII")
@@ -102,6 +102,16 @@ def read_header(fd: int, path: Path) -> tuple[SegmentFacts, pa.Schema, int] | No
         return None
     facts = msgspec.json.decode(body[:facts_length], type=SegmentFacts)
     return facts, pa.ipc.read_schema(pa.py_buffer(body[facts_length:])), size
+
+
+def header_is_torn(folder: Path, base_offset: int) -> bool:
+    """Tell whether a segment file ends inside its own header (its end was lost; its name was not)."""
+    path = segment_path(folder, base_offset)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return read_header(fd, path) is None
+    finally:
+        os.close(fd)
 
 
 def frames(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 from eventide.errors import LogCorruptError
@@ -52,7 +53,7 @@ def verify_partition(folder: Path, report: VerifyReport) -> None:
     end = head.end if head.trusted else head.promised
     offsets = segment_offsets(folder)
     report.partitions += 1
-    for base, following in zip(offsets, [*offsets[1:], None], strict=True):
+    for base, following in zip_longest(offsets, offsets[1:]):
         report.segments += 1
         try:
             view = SegmentView(folder, base)
