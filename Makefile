@@ -34,7 +34,7 @@ $(VENV)/.dev: $(VENV)/.base
 	touch $@
 
 # A second environment holds Beam's wheel, whose trigger transcripts are read from there.
-.venvs/beam/.done: benchmarks/peers/beam.txt
+.venvs/beam/.done: benchmarks/peers/requirements/beam.txt
 	test -x .venvs/beam/bin/python || $(PYTHON) -m venv .venvs/beam
 	.venvs/beam/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@

@@ -107,7 +107,9 @@ def test_a_failing_function_says_where_and_keeps_the_cause() -> None:
             raise ZeroDivisionError(msg)
         return batch
 
-    with pytest.raises(RunError, match=r"mapbatches-1 \(test_stateless.py:\d+\) failed: ZeroDivisionError: no") as caught:
+    with pytest.raises(
+        RunError, match=r"mapbatches-1 \(test_stateless.py:\d+\) failed: ZeroDivisionError: no"
+    ) as caught:
         ev.fetch(ev.from_table(table()).map_batches(divide))
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 

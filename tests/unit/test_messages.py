@@ -85,12 +85,12 @@ CASES: dict[str, tuple[Callable[[], Any], str, str]] = {
     ),
     "a filter that is not a condition": (
         lambda: ev.fetch(plain().filter(pl.col("value") + 1)),
-        '''filter() needs true or false, but [(col("value")) + (dyn int: 1)] gives Float64 (filter-1, test_messages.py:N)''',
+        """filter() needs true or false, but [(col("value")) + (dyn int: 1)] gives Float64 (filter-1, test_messages.py:N)""",
         "compare it with something: pl.col('x') > 0",
     ),
     "an expression over the whole batch": (
         lambda: ev.fetch(plain().with_columns(x=pl.col("value").max())),
-        '''the expression col("value").max().alias("x") takes all rows of a batch together (project-1, test_messages.py:N)''',
+        """the expression col("value").max().alias("x") takes all rows of a batch together (project-1, test_messages.py:N)""",
         "put it into a window: .window(ev.tumbling('1m')).aggregate(x=...)",
     ),
     "no event time before a window": (

@@ -1,0 +1,166 @@
+"""What the order tests share: inputs as Hypothesis makes them, ways to deliver them, and DuckDB as the truth."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from hypothesis import strategies as st
+
+import eventide as ev
+from eventide.connectors.memory import MemorySink, MemorySource
+from eventide.engines.local import run
+from eventide.model.time import EVENT_TIME
+
+SECOND = 10**9
+LATENESS = 20
+"""Seconds of disorder that every case stays within."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How an input reaches the pipeline: order, cuts, partitions, lanes, and where the run is stopped and resumed."""
+
+    order: tuple[int, ...]
+    cuts: tuple[int, ...]
+    partitions: int
+    lanes: int
+    stops: tuple[int, ...]
+
+
+@st.composite
+def events(draw: st.DrawFn, *, rows: int = 40, distinct: bool = False) -> pa.Table:
+    """Draw events in event-time order: seconds, two key columns' worth of keys, values with ties and duplicates."""
+    size = draw(st.integers(1, rows))
+    seconds = sorted(draw(st.lists(st.integers(-30, 90), min_size=size, max_size=size, unique=distinct)))
+    keys = draw(st.lists(st.sampled_from(["a", "b", "c"]), min_size=size, max_size=size))
+    number = st.one_of(st.integers(-5, 5).map(float), st.floats(-1e6, 1e6, allow_nan=False, width=32))
+    values = draw(st.lists(number, min_size=size, max_size=size))
+    counts = draw(st.lists(st.one_of(st.none(), st.integers(-9, 9)), min_size=size, max_size=size))
+    return pa.table(
+        {
+            "time": pa.array(np.array(seconds, np.int64) * SECOND, EVENT_TIME),
+            "key": pa.array(keys, pa.string()),
+            "value": pa.array(values, pa.float64()),
+            "count": pa.array(counts, pa.int64()),
+        }
+    )
+
+
+@st.composite
+def deliveries(draw: st.DrawFn, table: pa.Table) -> Delivery:
+    """Draw a delivery within the lateness: every event is held back by up to `LATENESS` seconds of event time."""
+    seconds = table["time"].cast(pa.int64()).to_numpy() // SECOND
+    size = table.num_rows
+    delays = draw(st.lists(st.integers(0, LATENESS), min_size=size, max_size=size))
+    arrival = seconds + np.array(delays, np.int64)
+    order = tuple(int(i) for i in np.lexsort((np.arange(size), arrival)))
+    cuts = draw(st.lists(st.integers(1, 9), min_size=1, max_size=8))
+    stops = draw(st.lists(st.integers(1, max(1, size)), max_size=2))
+    return Delivery(
+        order, tuple(cuts), draw(st.sampled_from([1, 2, 8])), draw(st.sampled_from([1, 2, 3])), tuple(stops)
+    )
+
+
+def batches(table: pa.Table, delivery: Delivery) -> list[list[pa.RecordBatch]]:
+    """Return the batches of every partition: events dealt out in turn, each partition cut as drawn."""
+    shuffled = table.take(pa.array(delivery.order, pa.int64()))
+    parts = []
+    for index in range(delivery.partitions):
+        rows = shuffled.take(pa.array(range(index, table.num_rows, delivery.partitions), pa.int64()))
+        whole = rows.combine_chunks().to_batches()
+        made: list[pa.RecordBatch] = []
+        if whole:
+            start, cut = 0, 0
+            while start < whole[0].num_rows:
+                size = delivery.cuts[cut % len(delivery.cuts)]
+                made.append(whole[0].slice(start, size))
+                start, cut = start + size, cut + 1
+        parts.append(made or [_empty(table.schema)])
+    return parts
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
+
+
+def delivered(tables: Iterable[pa.Table], delivery: Iterable[Delivery], build: Callable[..., ev.Stream]) -> pa.Table:
+    """Run a pipeline over the delivered tables, stopping and resuming where the delivery says, and return its output."""
+    plans = list(delivery)
+    stop = threading.Event()
+    seen = [0]
+    goals: list[int] = []
+
+    def watch(batch: pa.RecordBatch) -> pa.RecordBatch:
+        seen[0] += batch.num_rows
+        if goals and seen[0] >= goals[0]:
+            stop.set()
+        return batch
+
+    streams = [
+        ev.read(MemorySource(batches(table, plan)))
+        .map_batches(watch)
+        .event_time("time", lateness=f"{LATENESS * 2}s")
+        .key_by("key")
+        for table, plan in zip(tables, plans, strict=True)
+    ]
+    sink = MemorySink()
+    flow = build(*streams).write(sink)
+    with tempfile.TemporaryDirectory() as folder:
+        for goal in [*sorted(plans[0].stops), 0]:
+            stop.clear()
+            seen[0] = 0
+            goals[:] = [goal] if goal else []
+            result = run(
+                flow, stop=stop, checkpoint=folder, batch_rows=4, lanes=plans[0].lanes, checkpoint_interval="1h"
+            )
+            if not result.stopped:
+                break
+    assert result.late == 0
+    return sink.table()
+
+
+def truth(query: str, **tables: pa.Table) -> list[tuple[Any, ...]]:
+    """Return DuckDB's answer; every table has `t`, its event time in ns, beside its columns."""
+    with duckdb.connect() as connection:
+        for name, table in tables.items():
+            view = table.append_column("t", table["time"].cast(pa.int64())).drop_columns(["time"])
+            connection.register(name, view)
+        return connection.execute(query).fetchall()
+
+
+def rows(table: pa.Table, columns: list[str]) -> list[tuple[Any, ...]]:
+    """Return the rows of some columns, times as ns."""
+    out = []
+    for name in columns:
+        column = table[name]
+        out.append((column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist())
+    return list(zip(*out, strict=True))
+
+
+def same(ours: list[tuple[Any, ...]], theirs: list[tuple[Any, ...]]) -> None:
+    """Assert that two results hold the same rows: floats to 1e-9 relative, everything else exactly."""
+    assert len(ours) == len(theirs), (ours, theirs)
+
+    def order(row: tuple[Any, ...]) -> tuple[str, ...]:
+        return tuple(f"{v:+.5e}" if isinstance(v, float) else repr(v) for v in row)
+
+    for a, b in zip(sorted(ours, key=order), sorted(theirs, key=order), strict=True):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert equal(x, y), (a, b)
+
+
+def equal(x: Any, y: Any) -> bool:
+    if isinstance(x, float) and isinstance(y, float | int):
+        return (math.isnan(x) and math.isnan(y)) or math.isclose(x, y, rel_tol=1e-9, abs_tol=1e-6)
+    if isinstance(x, list) and isinstance(y, list):
+        return len(x) == len(y) and all(equal(a, b) for a, b in zip(x, y, strict=True))
+    return bool(x == y)
