@@ -11,7 +11,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from eventide.apps.sensors import detectors
-from eventide.apps.sensors.slots import Field, Float64Array, Int64Array, SlotState, rounds
+from eventide.apps.sensors.slots import Array, Field, Float64Array, Int64Array, SlotState, rounds
 from eventide.errors import ConfigError, UnknownNameError, near_names
 from eventide.kernel.compiled import compiled, have_compiler
 
@@ -70,8 +70,17 @@ class Verdict(NamedTuple):
 class Detector(Protocol):
     """An anomaly detector over keyed values."""
 
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """What is kept per key: name to (dtype, width)."""
+        ...
+
     def update(self, slots: Int64Array, times: Int64Array, values: Float64Array) -> Verdict:
         """Judge rows that are in event-time order within each key, and learn from them."""
+        ...
+
+    def judge(self, arrays: Sequence[Array], rows: Rows) -> Verdict:
+        """Judge rows against state that is kept elsewhere, one array per field, and change it in place."""
         ...
 
     def snapshot(self) -> pa.Table:
@@ -110,25 +119,43 @@ class ScanDetector:
         scan: Callable[..., None],
         step: Callable[..., Verdict],
     ) -> None:
+        self._fields = dict(fields)
         self._state = SlotState(fields)
         self._bind = functools.partial(state, **options)
         self._scan = scan
         self._step = step
 
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """What is kept per key: name to (dtype, width)."""
+        return self._fields
+
     def update(self, slots: Int64Array, times: Int64Array, values: Float64Array) -> Verdict:
         """Judge rows that are in event-time order within each key, and learn from them."""
         self._state.reserve(int(slots.max(initial=-1)) + 1)
-        state = self._bind(*self._state.arrays())
-        nan = np.full((4, len(values)), np.nan)
-        out = Verdict(nan[0], nan[1], nan[2], nan[3], np.zeros(len(values), np.bool_))
+        return self.judge(self._state.arrays(), Rows(slots, times, values))
+
+    def judge(self, arrays: Sequence[Array], rows: Rows) -> Verdict:
+        """Judge rows against state that is kept elsewhere, and change it in place.
+
+        Parameters
+        ----------
+        arrays
+            One array per field, in their order, indexed by slot.
+        rows
+            Rows in event-time order within each key.
+        """
+        state = self._bind(*arrays)
+        nan = np.full((4, len(rows.values)), np.nan)
+        out = Verdict(nan[0], nan[1], nan[2], nan[3], np.zeros(len(rows.values), np.bool_))
         if have_compiler():
-            _kernel(self._scan)(Rows(slots, times, values), state, out)
+            _kernel(self._scan)(rows, state, out)
             return out
-        finite = np.flatnonzero(np.isfinite(values))
+        finite = np.flatnonzero(np.isfinite(rows.values))
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            for index in rounds(slots[finite]):
+            for index in rounds(rows.slots[finite]):
                 at = finite[index]
-                part = self._step(Rows(slots[at], times[at], values[at]), state)
+                part = self._step(Rows(rows.slots[at], rows.times[at], rows.values[at]), state)
                 for whole, piece in zip(out, part, strict=True):
                     whole[at] = piece
         return out

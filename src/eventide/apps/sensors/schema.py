@@ -21,6 +21,7 @@ __all__ = [
     "PASS",
     "READINGS",
     "REASONS",
+    "SCORED",
     "SUSPECT",
     "TEXT_READINGS",
 ]
@@ -86,6 +87,9 @@ ANOMALIES: Final = pa.schema(
     ]
 )
 """Readings that a detector flagged, with what it expected."""
+
+SCORED: Final = ANOMALIES.insert(len(ANOMALIES), pa.field("flag", pa.bool_(), metadata={"meaning": "an anomaly"}))
+"""Every judged reading, with what was expected: what plots are made of."""
 
 INCIDENTS: Final = pa.schema(
     [
