@@ -12,7 +12,7 @@ that takes in numpy), remembers only what it declares, and reads neither `Contex
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol, TypeAlias
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from eventide.model.batch import visible
 from eventide.model.time import duration
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "KeyedProcess",
     "ListState",
     "MapState",
+    "PortSchema",
     "StateSpec",
     "TimerState",
     "Timers",
@@ -39,11 +41,29 @@ __all__ = [
     "event_timer",
     "list_state",
     "map_state",
+    "port_schemas",
     "value_state",
 ]
 
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
+
+
+PortSchema: TypeAlias = pa.Schema | Callable[[pa.Schema], pa.Schema]
+"""Schema of an output, or a function that gives it from the schema of the input."""
+
+
+def port_schemas(schemas: Mapping[str, PortSchema], source: pa.Schema) -> dict[str, pa.Schema]:
+    """Return the output schemas of a process whose input has the schema `source`.
+
+    Examples
+    --------
+    >>> source = pa.schema([("a", pa.int64())])
+    >>> port_schemas({"main": lambda s: s.append(pa.field("n", pa.int64()))}, source)["main"].names
+    ['a', 'n']
+    """
+    source = visible(source)
+    return {port: schema(source) if callable(schema) else schema for port, schema in schemas.items()}
 
 
 @dataclass(frozen=True, slots=True)
