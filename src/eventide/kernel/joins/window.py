@@ -8,7 +8,6 @@ ended are joined in one call.
 from __future__ import annotations
 
 import bisect
-import itertools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, cast
 
@@ -18,7 +17,7 @@ import pyarrow as pa
 from eventide.kernel.joins.ids import Ids
 from eventide.kernel.joins.output import Output, time_array
 from eventide.kernel.joins.pairs import equal_pairs
-from eventide.kernel.joins.panes import grid_of
+from eventide.kernel.joins.panes import grid_of, split
 from eventide.kernel.joins.side import PORTS, Arrival, BoolArray, Side, load_state, rows_where, save_watermarks
 from eventide.model.batch import Int64Array
 from eventide.model.graph import Join, WindowJoin
@@ -61,18 +60,12 @@ class _Pending:
     def _add(self, rows: pa.RecordBatch, panes: Int64Array, first: int) -> None:
         if not len(panes):
             return
-        steps = np.diff(panes)
-        if (steps < 0).any():
-            low = int(panes.min())
-            relative = panes - low
-            # numpy sorts 16-bit integers by radix, four times faster than wider ones.
-            narrow = relative.astype(np.uint16) if int(relative.max()) < 1 << 16 else relative
-            order = np.argsort(narrow, kind="stable")
-            rows, panes = rows.take(pa.array(order)), panes[order]
-            steps = np.diff(panes)
-        cuts = [0, *(np.flatnonzero(steps) + 1).tolist(), len(panes)]
-        for start, stop in itertools.pairwise(cuts):
-            self.panes.setdefault(int(panes[start]), []).append(_Waiting(first, rows.slice(start, stop - start)))
+        order, parts = split(panes)
+        # Rows that came in order of time need no copy, only slices.
+        if order is not None and (np.diff(panes) < 0).any():
+            rows = rows.take(pa.array(order))
+        for pane, start, stop in parts:
+            self.panes.setdefault(pane, []).append(_Waiting(first, rows.slice(start, stop - start)))
 
     def count(self, low: int, high: int) -> int:
         """Return the number of rows in a range of panes."""
@@ -167,7 +160,7 @@ class WindowJoinMachine:
     def _late(self, side: Side, arrival: Arrival, panes: Int64Array) -> tuple[BoolArray | None, Int64Array | None]:
         """Return which rows are late, and from which window on each row takes part where that is not all open ones."""
         grid, closed = self._grid, self._grid.closed(self._combined)
-        per_slide = grid.slide // grid.pane
+        per_slide = grid.per_slide
         if arrival.marks is None:
             limit = (closed + 1) * per_slide
             return (panes < limit, None) if int(panes.min()) < limit else (None, None)
@@ -176,7 +169,7 @@ class WindowJoinMachine:
         floor = max(self._combined, int(arrival.times.min()))
         met = np.maximum(np.minimum(arrival.marks, other), floor)
         closed_for = (met - (grid.shift + grid.offset + grid.size)) // grid.slide
-        lowest = -((grid.size // grid.pane - 1 - panes) // per_slide)
+        lowest = -((grid.per_window - 1 - panes) // per_slide)
         restricted = (closed_for >= lowest) & (closed_for > closed)
         firsts = np.where(restricted, closed_for + 1, MIN_TIME) if restricted.any() else None
         return panes // per_slide <= closed_for, firsts
@@ -185,6 +178,8 @@ class WindowJoinMachine:
         """Join the windows that have closed since the watermark was `before`."""
         grid = self._grid
         low, high = grid.closed(before) + 1, grid.closed(self._combined)
+        if high < low:
+            return
         for group in self._portions(self._ending(low, high)):
             yield from self._join(group)
         for pending in self._pending:
