@@ -20,6 +20,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
@@ -69,6 +70,7 @@ class Result:
 
 
 Prepared = Callable[[int], Run]
+Figures = dict[str, object]
 
 
 class NotRunnableError(Exception):
@@ -94,6 +96,30 @@ def main(
     `prepare` starts the engine and makes the input for ``job.long_rows`` and ``job.short_rows``, and returns the
     function that runs the job over that many rows; `result` runs it over ``job.rows`` and returns the rows.
     """
+
+    def warm(job: Job) -> Callable[[], Figures]:
+        run = prepare(job)
+        run(job.short_rows)
+        run(job.long_rows)
+        return lambda: _measure(run, job)
+
+    _serve(warm, result, versions=versions, jobs=jobs)
+
+
+def main_figures(
+    prepare: Callable[[Job], Callable[[], Figures]], *, versions: Callable[[], dict[str, str]], jobs: tuple[str, ...]
+) -> None:
+    """Do the same for a program that measures figures of its own instead of a rate: `prepare` warms up."""
+    _serve(prepare, None, versions=versions, jobs=jobs)
+
+
+def _serve(
+    prepare: Callable[[Job], Callable[[], Figures]],
+    result: Callable[[Job], Result] | None,
+    *,
+    versions: Callable[[], dict[str, str]],
+    jobs: tuple[str, ...],
+) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--job", required=True, choices=jobs)
     parser.add_argument("--rows", type=int, required=True, help="events, over all input streams")
@@ -105,31 +131,29 @@ def main(
     args = parser.parse_args()
     job = Job(args.job, args.rows, args.keys, args.batch)
     answers = _own_standard_output()
+    status = 0
     try:
         if args.out not in {None, "none"}:
+            if result is None:
+                parser.error(f"{args.job} has no result to write")
             _answer(answers, _write_result(result(job), args.out, versions()))
-            return
-        run = prepare(job)
-        run(job.short_rows)
-        run(job.long_rows)
-        if args.interactive:
-            _answer(answers, {"ready": True, "versions": versions()})
-            for _ in sys.stdin:
-                _answer(answers, _measure(run, job))
         else:
-            for _ in range(args.repeat):
-                _answer(answers, {**_measure(run, job), "versions": versions()})
+            measure = prepare(job)
+            _answer(answers, {"ready": True, "versions": versions()})
+            for _ in sys.stdin if args.interactive else range(args.repeat):
+                _answer(answers, measure())
     except NotRunnableError as error:
         _answer(answers, {"error": str(error)})
-        # engines leave threads and child processes that would keep the process alive
-        answers.flush()
-        os._exit(3)
+        status = 3
+    except Exception:
+        traceback.print_exc()
+        status = 1
     answers.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)  # engines leave threads that would keep the process alive
 
 
-def _measure(run: Prepared, job: Job) -> dict[str, object]:
+def _measure(run: Prepared, job: Job) -> Figures:
     short = run(job.short_rows)
     long = run(job.long_rows)
     seconds = long.seconds - short.seconds

@@ -1,0 +1,82 @@
+"""The events of ``benchmarks.data`` in a durable log, and the sink that our side writes its results to."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from benchmarks import data
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SCHEMA = pa.schema([("ts", pa.timestamp("ns", tz="UTC")), ("key", pa.int64()), ("value", pa.float64())])
+TOPIC = "events"
+BUILD_ROWS = 1_000_000
+OWN_FRAMES = 65_536
+
+
+def batches(start: int, stop: int, *, keys: int, seed: int = 0, rows: int) -> Iterator[pa.RecordBatch]:
+    """Events as batches of `rows` rows in the schema of the topic."""
+    step = max(rows, BUILD_ROWS // rows * rows)
+    for block in range(start, stop, step):
+        whole = data.table(block, min(block + step, stop), keys=keys, seed=seed).cast(SCHEMA).combine_chunks()
+        for at in range(0, whole.num_rows, rows):
+            yield from whole.slice(at, rows).to_batches()
+
+
+def log_folder(rows: int, *, keys: int, seed: int = 0, batch: int) -> Path:
+    """Folder of a log whose topic ``events`` holds the first `rows` rows, appended `batch` rows at a time; kept."""
+    from eventide.log import Log
+
+    folder = data.FOLDER / f"log-keys-{keys}-seed-{seed}-rows-{rows}-batch-{batch}"
+    if folder.exists():
+        return folder
+    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
+    with Log(unfinished, fsync="os") as log:
+        log.create_topic(TOPIC, SCHEMA, event_time="ts")
+        writer = log.writer(TOPIC)
+        for part in batches(0, rows, keys=keys, seed=seed, rows=batch):
+            writer.append(part)
+    try:
+        unfinished.rename(folder)
+    except OSError:  # another program finished the same log first
+        shutil.rmtree(unfinished)
+    return folder
+
+
+class CountingSink:
+    """Counts what it is given and keeps nothing, as the sinks of the peers do in a measurement."""
+
+    delivery = "at_least_once"
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def open(self, schema: pa.Schema, state: Mapping[str, Any] | None) -> None:
+        """Begin."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Count a batch."""
+        self.rows += batch.num_rows
+
+    def prepare(self, checkpoint: int) -> Mapping[str, Any]:
+        """Nothing to make durable."""
+        return {}
+
+    def commit(self, checkpoint: int, state: Mapping[str, Any]) -> None:
+        """Nothing to make visible."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def versions() -> dict[str, str]:
+    """Ours, and those of the libraries that decide the speed."""
+    names = ("eventide", "numpy", "pyarrow", "polars", "numba")
+    return {name: version(name) for name in names} | {"python": platform.python_version()}
