@@ -88,7 +88,7 @@ def simulate(
     start: str = "2016-11-10T00:00:00",
     upload_every: str = "30m",
     dirty: float = 0.002,
-    incidents: int = 8,
+    incidents: int | None = None,
     nodes: int = 5,
 ) -> Simulation:
     """Simulate one day.
@@ -107,7 +107,7 @@ def simulate(
     dirty
         Share of values that are replaced by something that is no good value.
     incidents
-        Number of incidents, spread over as many streams.
+        Number of incidents, spread over as many streams; left out, eight, or one a stream where there are fewer.
     nodes
         Number of nodes that the streams are shared out to.
 
@@ -124,10 +124,11 @@ def simulate(
     >>> day.incidents.column("stream").to_pylist()[0]
     'Chemsense_no2'
     """
+    events = min(8, streams) if incidents is None else incidents
     _check(
         streams=(streams, 1, len(SIGNALS)),
         dirty=(dirty, 0, 0.5),
-        incidents=(incidents, 0, streams),
+        incidents=(events, 0, streams),
         nodes=(nodes, 1, 1000),
     )
     rng = np.random.default_rng(seed)
@@ -136,7 +137,7 @@ def simulate(
     signals = SIGNALS[:streams]
     times = _times(rng, (streams, per_stream), begin=begin, spacing=spacing)
     values = _values(rng, signals, (times - begin) / _DAY)
-    truth = _add_incidents(rng, signals, values, count=incidents)
+    truth = _add_incidents(rng, signals, values, count=events)
     text = _texts(signals, values)
     reasons = _add_dirt(rng, text, share=dirty)
     node = np.repeat(np.arange(streams) % nodes, per_stream)
