@@ -232,7 +232,7 @@ def test_nulls_sliced_batches_and_no_rows(tmp_path: Path) -> None:
 
 
 def test_idempotent_producer(tmp_path: Path) -> None:
-    with Log(tmp_path) as log:
+    with Log(tmp_path, fsync="os") as log:
         log.create_topic("a", SCHEMA, segment_bytes=5_000)
         writer = log.writer("a", producer="p")
         for i in range(300):

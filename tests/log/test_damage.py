@@ -24,7 +24,7 @@ def batch(first: int, rows: int) -> pa.RecordBatch:
 
 
 def make(folder: Path, frames: int = 40, *, segment_bytes: int = 4000) -> list[Path]:
-    with Log(folder) as log:
+    with Log(folder, fsync="os") as log:  # closing it makes everything durable
         log.create_topic("a", SCHEMA, segment_bytes=segment_bytes)
         for i in range(frames):
             log.append("a", batch(i * 5, 5))
@@ -51,7 +51,7 @@ def test_every_flipped_byte_of_a_message_is_found(
     tmp_path_factory: pytest.TempPathFactory, which: int, where: float
 ) -> None:
     folder = tmp_path_factory.mktemp("log")
-    segments = make(folder)
+    segments = make(folder, 12, segment_bytes=2500)
     path = segments[which % len(segments)]
     begin = first_frame(path)
     _, _, length, start = struct.unpack_from("<4sIIH", path.read_bytes(), begin)

@@ -13,12 +13,12 @@ import pyarrow as pa
 from eventide.errors import LogError
 from eventide.log import frame
 from eventide.log.head import Head
-from eventide.log.index import SparseIndex
 from eventide.log.layout import index_path, segment_offsets, segment_path
 from eventide.log.lock import FileLock
 from eventide.log.producers import ProducerTable
-from eventide.log.recovery import Tail, repair
-from eventide.log.segment import SegmentFacts, create_segment, frames, read_header
+from eventide.log.recovery import repair
+from eventide.log.segment import SegmentFacts, frames, read_header
+from eventide.log.tail import Tail, new_tail
 from eventide.log.topic import TopicInfo
 from eventide.model.time import MIN_TIME
 
@@ -63,7 +63,8 @@ class PartitionWriter:
         self._lock = FileLock(folder / "writer.lock", what=f"partition {partition} of topic {topic.name!r}")
         try:
             self._head = Head(folder, create=True)
-            tail = repair(folder, self._head, index_bytes=index_bytes) or self._first_segment()
+            found = repair(folder, self._head, index_bytes=index_bytes)
+            tail = found if isinstance(found, Tail) else self._new_tail(found, MIN_TIME, ProducerTable())
         except BaseException:
             self._lock.release()
             raise
@@ -71,26 +72,12 @@ class PartitionWriter:
         _sync(self._fd)
         self._head.renew(self._end, promised=self._end)
 
-    def _first_segment(self) -> Tail:
-        facts = self._facts(0, MIN_TIME, ProducerTable())
-        fd, first = create_segment(self._folder, facts, self.topic.schema)
-        return Tail(
-            fd,
-            0,
-            first,
-            0,
-            first,
-            MIN_TIME,
-            MIN_TIME,
-            SparseIndex(self._index_bytes),
-            ProducerTable(),
-            self.topic.schema,
+    def _new_tail(self, base: int, time_before: int, producers: ProducerTable) -> Tail:
+        topic = self.topic
+        facts = SegmentFacts(
+            topic.name, self.partition, base, topic.event_time, time.time_ns(), time_before, producers.state()
         )
-
-    def _facts(self, base: int, time_before: int, producers: ProducerTable) -> SegmentFacts:
-        return SegmentFacts(
-            self.topic.name, self.partition, base, self.topic.event_time, time.time_ns(), time_before, producers.state()
-        )
+        return new_tail(self._folder, facts, topic.schema, index_bytes=self._index_bytes)
 
     def _take(self, tail: Tail) -> None:
         self._fd, self._base, self._position, self._end = tail.fd, tail.base_offset, tail.position, tail.end
@@ -278,22 +265,7 @@ class PartitionWriter:
             else:
                 os.close(self._fd)
             time_before = max(self._time_before, self._segment_time)
-            facts = self._facts(self._end, time_before, self._producers)
-            fd, first = create_segment(self._folder, facts, self.topic.schema)
-            self._take(
-                Tail(
-                    fd,
-                    self._end,
-                    first,
-                    self._end,
-                    first,
-                    MIN_TIME,
-                    time_before,
-                    SparseIndex(self._index_bytes),
-                    self._producers,
-                    self.topic.schema,
-                )
-            )
+            self._take(self._new_tail(self._end, time_before, self._producers))
 
     def close(self) -> None:
         """Make everything durable, give back reserved space and let the partition go."""

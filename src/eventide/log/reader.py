@@ -78,6 +78,7 @@ class Reader:
             folder = partition_path(root, topic.name, p)
             self._cursors[p] = PartitionCursor(folder, topic=topic.name, partition=p, states=states, verify=verify)
         self._turn = 0
+        self._found_at = time.monotonic()
         self.seek(start)
 
     @property
@@ -138,7 +139,7 @@ class Reader:
             At most so many rows in all; the last frame is cut if need be.
         timeout
             How long to wait for at least one event, s; 0 returns at once, None waits for ever. New
-            events are seen within about a millisecond, after a second without any within five.
+            events are seen within about a millisecond, and within five after a second without any.
 
         Returns
         -------
@@ -157,11 +158,12 @@ class Reader:
             return found
         began = time.monotonic()
         while True:
-            waited = time.monotonic() - began
-            if timeout is not None and waited >= timeout:
+            now = time.monotonic()
+            if timeout is not None and now - began >= timeout:
                 return found
-            pause = _SHORT_S if waited < _IDLE_S else min(_LONG_S, _SHORT_S * (1 + 4 * (waited - _IDLE_S)))
-            time.sleep(pause if timeout is None else min(pause, timeout - waited))
+            idle = now - self._found_at - _IDLE_S
+            pause = _SHORT_S if idle < 0 else min(_LONG_S, _SHORT_S * (1 + 4 * idle))
+            time.sleep(pause if timeout is None else min(pause, timeout - (now - began)))
             found = self._take(max_rows)
             if found:
                 return found
@@ -180,6 +182,8 @@ class Reader:
                 found.append(frame)
                 quota -= frame.batch.num_rows
                 max_rows -= frame.batch.num_rows
+        if found:
+            self._found_at = time.monotonic()
         return found
 
     def close(self) -> None:

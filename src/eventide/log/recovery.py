@@ -10,10 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
-
-import pyarrow as pa
 
 from eventide.errors import LogCorruptError
 from eventide.log import frame
@@ -22,51 +19,22 @@ from eventide.log.index import SparseIndex
 from eventide.log.layout import index_path, segment_offsets, segment_path, sync_folder
 from eventide.log.producers import ProducerTable
 from eventide.log.segment import frames, read_header, tail_is_empty
+from eventide.log.tail import Tail
 from eventide.model.time import MIN_TIME
 
-__all__ = ["Tail", "repair", "scan_end"]
+__all__ = ["repair", "scan_end"]
 
 _LOG = logging.getLogger("eventide.log")
 
 
-@dataclass(slots=True)
-class Tail:
-    """The last segment of a partition, ready to be appended to.
-
-    Parameters
-    ----------
-    fd
-        The segment file, open for reading and writing.
-    base_offset
-        Its first offset.
-    position, end
-        Where the next frame goes: byte of the file and offset.
-    first
-        Position of its first frame.
-    segment_time
-        Largest event time in this segment, ns.
-    time_before
-        Largest event time in the segments before, ns.
-    index, producers, schema
-        Its sparse index, the producers' sequences so far, and its schema.
-    """
-
-    fd: int
-    base_offset: int
-    position: int
-    end: int
-    first: int
-    segment_time: int
-    time_before: int
-    index: SparseIndex
-    producers: ProducerTable
-    schema: pa.Schema
-
-
-def repair(folder: Path, head: Head, *, index_bytes: int) -> Tail | None:
-    """Return the tail of a partition after cutting off what is torn; None when there is no segment.
+def repair(folder: Path, head: Head, *, index_bytes: int) -> Tail | int:
+    """Return the tail of a partition after cutting off what is torn.
 
     Only the holder of the writer's lock may call this.
+
+    Returns
+    -------
+    The tail, or where there is no segment the offset at which the first one must begin.
 
     Raises
     ------
@@ -88,10 +56,12 @@ def repair(folder: Path, head: Head, *, index_bytes: int) -> Tail | None:
             if head.promised > tail.end:
                 _LOG.warning("%s: %d acknowledged events are gone from its end", folder, head.promised - tail.end)
             return tail
-        _drop(folder, offsets.pop())
+        lost = offsets.pop()
+        _drop(folder, lost)
         if not offsets:
             _LOG.warning("%s: the only segment was cut inside its header", folder)
-    return None
+            return lost  # its name still says which offsets were given out before
+    return 0
 
 
 def _check_older(folder: Path, offsets: list[int], head: Head) -> None:
