@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 _QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 settings.register_profile("fast", max_examples=50, deadline=None, suppress_health_check=_QUIET)
-settings.register_profile("ci", max_examples=1000, deadline=None, suppress_health_check=_QUIET, derandomize=True)
+settings.register_profile("ci", max_examples=200, deadline=None, suppress_health_check=_QUIET, derandomize=True)
 settings.register_profile("fuzz", max_examples=10_000, deadline=None, suppress_health_check=_QUIET)
 settings.load_profile(os.environ.get("EVENTIDE_HYPOTHESIS", "fast"))
 

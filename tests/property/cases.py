@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
@@ -20,6 +22,9 @@ from eventide.engines.local import run
 from eventide.model.time import EVENT_TIME
 
 SECOND = 10**9
+CASES = {"fast": 15, "ci": 150, "fuzz": 1250}[os.environ.get("EVENTIDE_HYPOTHESIS", "fast")]
+"""Inputs tried by each of the eight order tests: 1,200 in continuous integration, 10,000 in `make fuzz`."""
+
 LATENESS = 20
 """Seconds of disorder that every case stays within."""
 
@@ -69,26 +74,17 @@ def deliveries(draw: st.DrawFn, table: pa.Table) -> Delivery:
     )
 
 
-def batches(table: pa.Table, delivery: Delivery) -> list[list[pa.RecordBatch]]:
-    """Return the batches of every partition: events dealt out in turn, each partition cut as drawn."""
-    shuffled = table.take(pa.array(delivery.order, pa.int64()))
-    parts = []
-    for index in range(delivery.partitions):
-        rows = shuffled.take(pa.array(range(index, table.num_rows, delivery.partitions), pa.int64()))
-        whole = rows.combine_chunks().to_batches()
-        made: list[pa.RecordBatch] = []
-        if whole:
-            start, cut = 0, 0
-            while start < whole[0].num_rows:
-                size = delivery.cuts[cut % len(delivery.cuts)]
-                made.append(whole[0].slice(start, size))
-                start, cut = start + size, cut + 1
-        parts.append(made or [_empty(table.schema)])
-    return parts
-
-
-def _empty(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
+def batches(table: pa.Table, delivery: Delivery) -> list[pa.RecordBatch]:
+    """Return the events in order of arrival, cut as drawn; the source deals them out to its partitions in turn."""
+    whole = table.take(pa.array(delivery.order, pa.int64())).combine_chunks().to_batches()[0]
+    made: list[pa.RecordBatch] = []
+    start = 0
+    for size in itertools.cycle(delivery.cuts):
+        if start >= whole.num_rows:
+            return made
+        made.append(whole.slice(start, size))
+        start += size
+    return made
 
 
 def delivered(tables: Iterable[pa.Table], delivery: Iterable[Delivery], build: Callable[..., ev.Stream]) -> pa.Table:
@@ -105,7 +101,7 @@ def delivered(tables: Iterable[pa.Table], delivery: Iterable[Delivery], build: C
         return batch
 
     streams = [
-        ev.read(MemorySource(batches(table, plan)))
+        ev.read(MemorySource(batches(table, plan), partitions=plan.partitions))
         .map_batches(watch)
         .event_time("time", lateness=f"{LATENESS * 2}s")
         .key_by("key")

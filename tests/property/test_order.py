@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from cases import SECOND, Delivery, delivered, deliveries, events, rows, same, truth
-from hypothesis import given
+from cases import CASES, SECOND, Delivery, delivered, deliveries, events, rows, same, truth
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eventide as ev
@@ -47,6 +47,7 @@ def delivered_events(draw: st.DrawFn) -> tuple[pa.Table, Delivery]:
     return table, draw(deliveries(table))
 
 
+@settings(max_examples=CASES)
 @given(delivered_events(), st.sampled_from([1, 7, 10, 60]))
 def test_tumbling(case: tuple[pa.Table, Delivery], size: int) -> None:
     table, delivery = case
@@ -59,6 +60,7 @@ def test_tumbling(case: tuple[pa.Table, Delivery], size: int) -> None:
     )
 
 
+@settings(max_examples=CASES)
 @given(delivered_events(), st.sampled_from([(10, 2), (10, 5), (9, 6), (10, 10)]))
 def test_sliding(case: tuple[pa.Table, Delivery], shape: tuple[int, int]) -> None:
     table, delivery = case
@@ -73,6 +75,7 @@ def test_sliding(case: tuple[pa.Table, Delivery], shape: tuple[int, int]) -> Non
     same(rows(out, COLUMNS), truth(query, e=table))
 
 
+@settings(max_examples=CASES)
 @given(delivered_events(), st.sampled_from([1, 3, 8, 30]))
 def test_session(case: tuple[pa.Table, Delivery], gap: int) -> None:
     table, delivery = case
@@ -86,6 +89,7 @@ def test_session(case: tuple[pa.Table, Delivery], gap: int) -> None:
     same(rows(out, COLUMNS), truth(query, e=table))
 
 
+@settings(max_examples=CASES)
 @given(delivered_events())
 def test_global(case: tuple[pa.Table, Delivery]) -> None:
     table, delivery = case
@@ -103,6 +107,7 @@ def two(draw: st.DrawFn) -> tuple[list[pa.Table], list[Delivery]]:
 JOINED = ["key", "time", "value", "count", "time_right", "value_right", "count_right"]
 
 
+@settings(max_examples=CASES)
 @given(two(), st.sampled_from([1, 10, 45]), st.sampled_from(["inner", "left"]))
 def test_window_join(case: tuple[list[pa.Table], list[Delivery]], size: int, how: str) -> None:
     tables, plans = case
@@ -114,6 +119,7 @@ def test_window_join(case: tuple[list[pa.Table], list[Delivery]], size: int, how
     same(rows(out, JOINED), truth(query, a=tables[0], b=tables[1]))
 
 
+@settings(max_examples=CASES)
 @given(two(), st.sampled_from([(-5, 5), (0, 10), (-20, -3), (2, 2)]), st.sampled_from(["inner", "left"]))
 def test_interval_join(case: tuple[list[pa.Table], list[Delivery]], bounds: tuple[int, int], how: str) -> None:
     tables, plans = case
@@ -125,6 +131,7 @@ def test_interval_join(case: tuple[list[pa.Table], list[Delivery]], bounds: tupl
     same(rows(out, JOINED), truth(query, a=tables[0], b=tables[1]))
 
 
+@settings(max_examples=CASES)
 @given(two(), st.sampled_from([0, 5, 30]), st.sampled_from(["inner", "left"]))
 def test_asof_join(case: tuple[list[pa.Table], list[Delivery]], tolerance: int, how: str) -> None:
     tables, plans = case
