@@ -1,0 +1,303 @@
+"""Binned sums, compiled, imported only behind `have_compiler()`; the twin is `binned_plain`, the format in `binned`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from eventide.kernel.compiled import compiled
+
+__all__ = ["finish_moments", "merge_moments", "update_moments"]
+
+# Where things lie in the words of a slot; see `binned`.
+COUNT, FLAGS, BOUND1, BINS1, BOUND2, BINS2 = 0, 1, 2, 3, 7, 8
+_NAN, _PLUS, _MINUS, _BIG = 1, 2, 4, 8
+_LOWEST = -33  # absolute index of the lowest bin: below, a magic constant would be subnormal
+_HUGE = 30  # absolute index above which a magic constant would overflow
+_STEP = 2.0**-32
+_MAGIC = 1.5 * 2.0**21  # times the bound: 1.5 * 2**52 units of the top bin
+_SPLIT = 134217729.0  # 2**27 + 1 (Dekker)
+
+
+@compiled
+def _bits(x: Any) -> Any:
+    return np.float64(x).view(np.int64)
+
+
+@compiled
+def _top_of(bound: float) -> int:
+    """Return the absolute index of the top bin."""
+    if bound < 0.0:
+        return int(-bound)
+    return ((int(_bits(bound)) >> 52) - 1023 - 31) >> 5
+
+
+@compiled
+def _bound_of(top: int) -> float:
+    return -float(top) if top > _HUGE else math.ldexp(1.0, 31 + 32 * top)
+
+
+@compiled
+def _shift(ints: Any, slot: int, at: int, bins: int, by: int) -> None:
+    for k in range(bins - 1, -1, -1):
+        ints[slot, at + k] = ints[slot, at + k - by] if k >= by else 0
+
+
+@compiled
+def _deposit_rare(ints: Any, floats: Any, slot: int, where: int, bins: int, x: float, flag: bool) -> None:
+    """Add a value that does not fit below the bound: the first, a larger one, a huge one, zero or not finite."""
+    if x == 0.0:
+        return
+    if not math.isfinite(x):
+        if not flag:
+            ints[slot, FLAGS] |= _BIG
+        elif x != x:
+            ints[slot, FLAGS] |= _NAN
+        else:
+            ints[slot, FLAGS] |= _PLUS if x > 0 else _MINUS
+        return
+    exponent = math.frexp(x)[1]
+    top = max(exponent >> 5, _LOWEST + bins - 1)
+    bound = floats[slot, where]
+    if bound != 0.0:
+        old = _top_of(bound)
+        if top > old:
+            _shift(ints, slot, where + 1, bins, min(top - old, bins))
+        else:
+            top = old
+    floats[slot, where] = _bound_of(top)
+    y = math.ldexp(x, -32 * top)
+    for k in range(bins):
+        r = np.rint(y)
+        ints[slot, where + 1 + k] += np.int64(r)
+        y = (y - r) * 4294967296.0
+
+
+@compiled
+def update_moments(slots: Any, values: Any, valid: Any, order: int, ints: Any, floats: Any) -> None:
+    """Add values to the binned sums of their slots, and with order 2 their squares."""
+    any_null = valid.size > 0
+    for i in range(slots.size):
+        s = slots[i]
+        if s < 0 or (any_null and not valid[i]):
+            continue
+        x = np.float64(values[i])
+        ints[s, COUNT] += 1
+        bound = floats[s, BOUND1]
+        if abs(x) < bound:
+            c = bound * _MAGIC
+            v = x + c
+            ints[s, 3] += _bits(v) - _bits(c)
+            rest = x - (v - c)
+            c *= _STEP
+            v = rest + c
+            ints[s, 4] += _bits(v) - _bits(c)
+            rest -= v - c
+            c *= _STEP
+            v = rest + c
+            ints[s, 5] += _bits(v) - _bits(c)
+            rest -= v - c
+            c *= _STEP
+            v = rest + c
+            ints[s, 6] += _bits(v) - _bits(c)
+        else:
+            _deposit_rare(ints, floats, s, BOUND1, 4, x, True)
+        if order < 2:
+            continue
+        t = x * _SPLIT
+        high = t - (t - x)
+        low = x - high
+        p = x * x
+        e = ((high * high - p) + 2.0 * (high * low)) + low * low
+        bound = floats[s, BOUND2]
+        if p < bound:
+            c = bound * _MAGIC
+            v = p + c
+            ints[s, 8] += _bits(v) - _bits(c)
+            p -= v - c
+            c *= _STEP
+            v = p + c
+            w = e + c
+            ints[s, 9] += (_bits(v) - _bits(c)) + (_bits(w) - _bits(c))
+            p -= v - c
+            e -= w - c
+            c *= _STEP
+            v = p + c
+            w = e + c
+            ints[s, 10] += (_bits(v) - _bits(c)) + (_bits(w) - _bits(c))
+            p -= v - c
+            e -= w - c
+            c *= _STEP
+            v = p + c
+            w = e + c
+            ints[s, 11] += (_bits(v) - _bits(c)) + (_bits(w) - _bits(c))
+            p -= v - c
+            e -= w - c
+            c *= _STEP
+            v = p + c
+            w = e + c
+            ints[s, 12] += (_bits(v) - _bits(c)) + (_bits(w) - _bits(c))
+        else:
+            _deposit_rare(ints, floats, s, BOUND2, 5, p, False)
+            if math.isfinite(e):
+                _deposit_rare(ints, floats, s, BOUND2, 5, e, False)
+
+
+@compiled
+def _merge_bins(a: Any, fa: Any, i: int, b: Any, fb: Any, j: int, where: int, bins: int) -> None:
+    other = fb[j, where]
+    if other == 0.0:
+        return
+    mine = fa[i, where]
+    top = _top_of(other)
+    if mine == 0.0:
+        fa[i, where] = other
+        by = 0
+    else:
+        old = _top_of(mine)
+        by = old - top
+        if by < 0:
+            _shift(a, i, where + 1, bins, min(-by, bins))
+            fa[i, where] = other
+            by = 0
+    for k in range(bins - by):
+        a[i, where + 1 + by + k] += b[j, where + 1 + k]
+
+
+@compiled
+def merge_moments(into: Any, source: Any, order: int, ints: Any, floats: Any, others: Any, other_floats: Any) -> None:
+    """Add the binned sums of slots of one state to those of another."""
+    for m in range(into.size):
+        i = into[m]
+        j = source[m]
+        ints[i, COUNT] += others[j, COUNT]
+        ints[i, FLAGS] |= others[j, FLAGS]
+        _merge_bins(ints, floats, i, others, other_floats, j, BOUND1, 4)
+        if order > 1:
+            _merge_bins(ints, floats, i, others, other_floats, j, BOUND2, 5)
+
+
+@compiled
+def _carry(digits: Any, count: int) -> None:
+    """Bring all digits but the first into [-2**31, 2**31)."""
+    for k in range(count - 1, 0, -1):
+        c = (digits[k] + 2147483648) >> 32
+        digits[k] -= c << 32
+        digits[k - 1] += c
+
+
+@compiled
+def _high(digits: Any, count: int) -> Any:
+    """Return the sum of digits[k] * 2**(-32 k) as a double and the rest: the digits are balanced."""
+    s = 0.0
+    low = 0.0
+    for k in range(count):
+        # From the smallest up, so that each step adds something larger than all before it.
+        x = float(digits[count - 1 - k])
+        s *= _STEP
+        low *= _STEP
+        t = x + s
+        low += s - (t - x)
+        s = t
+    t = s + low
+    return t, low - (t - s)
+
+
+@compiled
+def _scaled(x: float, top: int) -> float:
+    half = (32 * top) // 2
+    return x * math.ldexp(1.0, half) * math.ldexp(1.0, 32 * top - half)
+
+
+@compiled
+def _special(flags: int) -> float:
+    if flags & _NAN or (flags & _PLUS and flags & _MINUS):
+        return np.nan
+    return np.inf if flags & _PLUS else -np.inf
+
+
+@compiled
+def _load(ints: Any, s: int, at: int, bins: int, digits: Any) -> None:
+    """Load bins as balanced digits after one for the carry."""
+    digits[0] = 0
+    for k in range(bins):
+        digits[1 + k] = ints[s, at + k]
+    _carry(digits, bins + 1)
+
+
+@compiled
+def _variance(ints: Any, floats: Any, s: int, ddof: int, work: Any, one: Any, two: Any) -> float:
+    """Return (n * sum of squares - square of sum) / (n (n - ddof)), the numerator in exact integers."""
+    n = ints[s, COUNT]
+    if ints[s, FLAGS] & 7:
+        return np.nan
+    if ints[s, FLAGS] & _BIG:
+        return np.inf
+    if floats[s, BOUND2] == 0.0:
+        return 0.0
+    t1 = _top_of(floats[s, BOUND1])
+    t2 = _top_of(floats[s, BOUND2])
+    _load(ints, s, BINS1, 4, one)
+    _load(ints, s, BINS2, 5, two)
+    # Digit k of `one` has the weight 2**(32 (t1 + 1 - k)), of `two` 2**(32 (t2 + 1 - k)), of `work` 2**(32 (top - k)).
+    top = max(2 * t1 + 2, t2 + 3) + 1
+    work[:] = 0
+    n1 = n >> 32
+    n0 = n & 4294967295
+    at = top - (t2 + 1)
+    for k in range(6):
+        low = two[k] * n0
+        work[at + k] += low & 4294967295
+        work[at + k - 1] += low >> 32
+        work[at + k - 1] += two[k] * n1
+    at = top - (2 * t1 + 2)
+    for j in range(5):
+        for k in range(j, 5):
+            product = one[j] * one[k]
+            times = 1 if j == k else 2
+            work[at + j + k] -= times * (product & 4294967295)
+            work[at + j + k - 1] -= times * (product >> 32)
+    _carry(work, work.size)
+    numerator = _high(work, work.size)[0]
+    if numerator <= 0.0:
+        return 0.0
+    x = numerator / (float(n) * float(n - ddof))
+    return float(_scaled(x, top))
+
+
+@compiled
+def finish_moments(slots: Any, what: int, ddof: int, ints: Any, floats: Any, out: Any, valid: Any) -> None:
+    """Write the sum (`what` 0), mean (1), variance (2) or standard deviation (3) of slots."""
+    work = np.zeros(24, np.int64)
+    one = np.zeros(5, np.int64)
+    two = np.zeros(6, np.int64)
+    for i in range(slots.size):
+        s = slots[i]
+        n = ints[s, COUNT]
+        valid[i] = what == 0 or n > (0 if what == 1 else ddof)
+        out[i] = 0.0
+        if not valid[i]:
+            continue
+        if what >= 2:
+            x = _variance(ints, floats, s, ddof, work, one, two)
+            out[i] = math.sqrt(x) if what == 3 else x
+        elif ints[s, FLAGS] & 7:
+            out[i] = _special(ints[s, FLAGS])
+        elif floats[s, BOUND1] != 0.0:
+            _load(ints, s, BINS1, 4, one)
+            x, low = _high(one, 5)
+            if what == 1:
+                # One step of Newton: the quotient of the sum, not of the rounded sum.
+                q = x / n
+                t = q * _SPLIT
+                qh = t - (t - q)
+                ql = q - qh
+                t = float(n) * _SPLIT
+                nh = t - (t - n)
+                nl = n - nh
+                p = q * n
+                e = ((qh * nh - p) + qh * nl + ql * nh) + ql * nl
+                x = q + ((x - p) - e + low) / n
+            out[i] = _scaled(x, _top_of(floats[s, BOUND1]) + 1)
