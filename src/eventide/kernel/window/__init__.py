@@ -1,0 +1,1 @@
+"""Windows: the machines that group events in time and emit panes."""
