@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -11,11 +10,12 @@ import pyarrow as pa
 
 from eventide.kernel.joins.compare import ties_lost
 from eventide.kernel.joins.nearest import Answer, nearest_rows
-from eventide.kernel.joins.order import Slots, positions
+from eventide.kernel.joins.order import positions
 from eventide.kernel.joins.output import Output
 from eventide.kernel.joins.runs import Run, Runs, merge, sorted_run
 from eventide.kernel.joins.side import PORTS, Arrival, BoolArray, Side, load_state, rows_where, save_watermarks
 from eventide.kernel.joins.slots import SharedSlots
+from eventide.kernel.joins.waiting import Waiting, concat_waiting, tidy_waiting
 from eventide.model.batch import Int64Array
 from eventide.model.graph import AsofJoin, Join
 from eventide.model.machine import MAIN, Emit, Step
@@ -25,22 +25,6 @@ from eventide.model.time import MAX_TIME, MIN_TIME
 __all__ = ["AsofJoinMachine"]
 
 _SLACK = 4096
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """Left rows without an answer yet, in order of arrival."""
-
-    rows: pa.RecordBatch
-    slots: Slots
-    times: Int64Array
-    oldest: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.oldest = int(self.times.min(initial=MAX_TIME))
-
-    def where(self, mask: BoolArray) -> _Waiting:
-        return _Waiting(rows_where(self.rows, mask), self.slots[mask], self.times[mask])
 
 
 class AsofJoinMachine:
@@ -76,7 +60,8 @@ class AsofJoinMachine:
         self._slots = SharedSlots(sides)
         self._right = Runs()
         self._trimmed = 0
-        self._waiting: list[_Waiting] = []
+        self._looked = MIN_TIME
+        self._waiting: list[Waiting] = []
 
     @property
     def watermark(self) -> int:
@@ -114,25 +99,44 @@ class AsofJoinMachine:
             return
         slots = self._slots.slots(side, rows)
         if side.port == 0:
-            self._waiting.append(_Waiting(rows, slots, times))
+            self._waiting.append(Waiting(rows, slots, times, times.copy()))
         else:
             self._right.append(_greatest(sorted_run(rows, slots, times, first=0)))
 
     def _answer(self) -> Iterator[Emit]:
-        """Put out the left rows whose answer is final."""
+        """Put out the left rows whose answer is final, after a look at those whose answer may have become so."""
         horizon = self._horizon
-        ready = [w for w in self._waiting if w.oldest <= horizon]
-        if not ready:
+        touched = self._touched(horizon)
+        asked = [(w, w.due(horizon, touched)) for w in self._waiting]
+        parts = [w.where(due) for w, due in asked if due is not None]
+        if not parts:
             return
-        whole = _concat(ready)
+        whole = concat_waiting(parts)
         answer = nearest_rows(self._spec, self._right.runs, whole.slots, whole.times, horizon=horizon)
-        rest = [w for w in self._waiting if w.oldest > horizon]
         if answer.final.any():
             yield from self._results(whole.where(answer.final), answer)
-            whole = whole.where(~answer.final)
-        self._waiting = [whole, *rest] if len(whole.times) else rest
+        rest: list[Waiting] = []
+        begun = 0
+        for waiting, due in asked:
+            if due is not None:
+                looked = slice(begun, begun + int(due.sum()))
+                begun = looked.stop
+                waiting = waiting.after(due, answer.final[looked], answer.deadline[looked])
+            if len(waiting.times):
+                rest.append(waiting)
+        self._waiting = tidy_waiting(rest)
 
-    def _results(self, left: _Waiting, answer: Answer) -> Iterator[Emit]:
+    def _touched(self, horizon: int) -> BoolArray | None:
+        """Return for each slot whether right rows have become known since the last look; None when looking back."""
+        if self._spec.direction == "backward":
+            return None
+        touched = np.zeros(self._slots.capacity, np.bool_)
+        for run in self._right.runs:
+            touched[run.slots[(run.times > self._looked) & (run.times <= horizon)]] = True
+        self._looked = horizon
+        return touched
+
+    def _results(self, left: Waiting, answer: Answer) -> Iterator[Emit]:
         run, at = answer.run[answer.final], answer.at[answer.final]
         found = run >= 0
         if not found.any():
@@ -159,7 +163,7 @@ class AsofJoinMachine:
             self._trimmed = self._right.count
         else:
             self._right.tidy(_greatest)
-        kept: list[_Waiting | Run] = [*self._waiting, *self._right.runs]
+        kept: list[Waiting | Run] = [*self._waiting, *self._right.runs]
         self._slots.tidy(k.slots for k in kept)
 
     def _needed_from(self) -> Int64Array:
@@ -189,7 +193,7 @@ class AsofJoinMachine:
         """Return the left rows that wait, the right rows that may be needed, and the watermarks."""
         state = save_watermarks(self._sides)
         left, right = self._sides
-        rows = _concat(self._waiting).rows if self._waiting else _no_rows(left)
+        rows = concat_waiting(self._waiting).rows if self._waiting else _no_rows(left)
         state[PORTS[0]] = left.table(rows)
         runs = self._right.runs
         state[PORTS[1]] = right.table(self._trim(merge(runs)).rows if runs else _no_rows(right))
@@ -202,24 +206,16 @@ class AsofJoinMachine:
         self._slots = SharedSlots(self._sides)
         self._waiting = []
         self._right = Runs()
+        self._looked = MIN_TIME
         rows, _ = left.untable(own[PORTS[0]])
         if rows.num_rows:
-            self._waiting = [_Waiting(rows, self._slots.slots(left, rows), left.times(rows))]
+            times = left.times(rows)
+            self._waiting = [Waiting(rows, self._slots.slots(left, rows), times, times.copy())]
         rows, _ = right.untable(own[PORTS[1]])
         if rows.num_rows:
             run = sorted_run(rows, self._slots.slots(right, rows), right.times(rows), first=0)
             self._right.append(_greatest(run))
         self._trimmed = self._right.count
-
-
-def _concat(waiting: list[_Waiting]) -> _Waiting:
-    if len(waiting) == 1:
-        return waiting[0]
-    return _Waiting(
-        pa.concat_batches([w.rows for w in waiting]),
-        np.concatenate([w.slots for w in waiting]),
-        np.concatenate([w.times for w in waiting]),
-    )
 
 
 def _greatest(run: Run) -> Run:

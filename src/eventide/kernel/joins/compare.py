@@ -41,6 +41,18 @@ def _rank(array: pa.Array) -> npt.NDArray[np.int8]:
     return rank
 
 
+def _compare(one: pa.Array, other: pa.Array) -> tuple[BoolArray, BoolArray]:
+    """Return where the first is greater, and where the two are equal."""
+    if pa.types.is_integer(one.type) and not one.null_count and not other.null_count:
+        values = one.to_numpy(), other.to_numpy()
+        return values[0] > values[1], values[0] == values[1]
+    ranks = _rank(one), _rank(other)
+    plain = (ranks[0] == 1) & (ranks[1] == 1)
+    above = np.where(plain, _flags(pc.greater(one, other)), ranks[0] > ranks[1])
+    same = np.where(plain, _flags(pc.equal(one, other)), ranks[0] == ranks[1])
+    return above, same
+
+
 def greater_rows(left: pa.RecordBatch, right: pa.RecordBatch) -> BoolArray:
     """Return where the left row is greater than the right one, column by column from the first.
 
@@ -54,11 +66,7 @@ def greater_rows(left: pa.RecordBatch, right: pa.RecordBatch) -> BoolArray:
     greater = np.zeros(left.num_rows, np.bool_)
     equal = np.ones(left.num_rows, np.bool_)
     for one, other in zip(left.columns, right.columns, strict=True):
-        one, other = _ordered(one), _ordered(other)
-        ranks = _rank(one), _rank(other)
-        plain = (ranks[0] == 1) & (ranks[1] == 1)
-        above = np.where(plain, _flags(pc.greater(one, other)), ranks[0] > ranks[1])
-        same = np.where(plain, _flags(pc.equal(one, other)), ranks[0] == ranks[1])
+        above, same = _compare(_ordered(one), _ordered(other))
         greater |= equal & above
         equal &= same
         if not equal.any():
@@ -72,7 +80,10 @@ def ties_lost(rows: pa.RecordBatch, slots: Slots, times: Int64Array) -> BoolArra
     The rows of a tie play rounds in pairs, so that the rounds grow with the logarithm of the longest tie.
     """
     lost = np.zeros(len(times), np.bool_)
-    left = np.arange(len(times))
+    same = (slots[1:] == slots[:-1]) & (times[1:] == times[:-1])
+    if not same.any():
+        return lost
+    left = np.flatnonzero(np.append(same, False) | np.append(False, same))
     while len(left) > 1:
         tied = (slots[left[1:]] == slots[left[:-1]]) & (times[left[1:]] == times[left[:-1]])
         if not tied.any():

@@ -19,11 +19,16 @@ __all__ = ["Answer", "nearest_rows"]
 
 
 class Answer(NamedTuple):
-    """For each left row: whether its answer is final, the run (-1 for none) and the row in it."""
+    """For each left row: whether its answer is final, the run (-1 for none), the row in it, and a deadline.
+
+    A row whose answer is not final needs another look when right rows of its key have become known, or all
+    right rows up to its deadline (ns).
+    """
 
     final: BoolArray
     run: Int64Array
     at: Int64Array
+    deadline: Int64Array
 
 
 class _Found(NamedTuple):
@@ -84,27 +89,31 @@ def nearest_rows(spec: AsofJoin, runs: list[Run], slots: Slots, times: Int64Arra
     order = sort_order(slots, times)
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
-    answer = _ordered(spec, runs, slots[order], times[order], horizon=horizon)
-    return Answer(answer.final[back], answer.run[back], answer.at[back])
+    final, run, at, deadline = _ordered(spec, runs, slots[order], times[order], horizon=horizon)
+    return Answer(final[back], run[back], at[back], deadline[back])
 
 
 def _ordered(spec: AsofJoin, runs: list[Run], slots: Slots, times: Int64Array, *, horizon: int) -> Answer:
-    # Far-off times as differences: int64 holds any distance between two times of a real stream.
+    # Distances are differences: int64 holds those between any two times of a real stream.
     reach = np.full(len(times), spec.tolerance or MAX_TIME)
     known = times <= horizon
-    past = _search(runs, slots, times, ahead=False) if spec.direction != "forward" else None
-    if past is not None:
-        gone = (past.run < 0) | (times - past.times > reach)
-        past.run[gone] = -1
-    if spec.direction == "backward" and past is not None:
-        return Answer(known, past.run, past.at)
+    if spec.direction != "forward":
+        past = _search(runs, slots, times, ahead=False)
+        past.run[(past.run < 0) | (times - past.times > reach)] = -1
+        if spec.direction == "backward":
+            return Answer(known, past.run, past.at, times)
+        behind = past.run >= 0
+        away = np.where(behind, times - past.times, reach)
+    else:
+        past, behind, away = None, np.zeros(len(times), np.bool_), reach
+    # A row ahead as far as one behind would lose to it, so the last nanosecond need not be known.
+    wait = away - behind
+    deadline = np.where(times > MAX_TIME - wait, MAX_TIME, np.maximum(times + wait, times))
     coming = _search(runs, slots, times, ahead=True)
     ahead = (coming.run >= 0) & (coming.times <= horizon) & (coming.times - times <= reach)
-    seen = np.where(known, horizon - times, -1) if horizon < MAX_TIME else np.full(len(times), MAX_TIME)
+    final = known & (ahead | (deadline <= horizon))
     if past is None:
-        return Answer(known & (ahead | (seen >= reach)), np.where(ahead, coming.run, -1), coming.at)
-    behind = past.run >= 0
-    away = np.where(behind, times - past.times, 0)
-    final = known & (ahead | (behind & (seen >= away - 1)) | (seen >= reach))
+        return Answer(final, np.where(ahead, coming.run, -1), coming.at, np.where(known, deadline, times))
     take = ahead & (~behind | (coming.times - times < away))
-    return Answer(final, np.where(take, coming.run, past.run), np.where(take, coming.at, past.at))
+    run = np.where(take, coming.run, past.run)
+    return Answer(final, run, np.where(take, coming.at, past.at), np.where(known, deadline, times))

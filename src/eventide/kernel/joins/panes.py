@@ -76,8 +76,9 @@ def split(panes: Int64Array) -> tuple[Int64Array | None, list[tuple[int, int, in
 class Grid:
     """Windows of `size` every `slide`, cut into panes so that each row is kept once.
 
-    A window is `per_window` panes long and one starts every `per_slide` panes. Window ``w`` starts at ``offset + w * slide``; pane ``p`` at ``offset + p * pane``. `shift` is 1 for windows
-    ``(start, end]``: their rows lie where rows 1 ns earlier lie in ``[start, end)``.
+    A window is `per_window` panes long and one starts every `per_slide` panes. Window ``w`` starts at
+    ``offset + w * slide``; pane ``p`` at ``offset + p * pane``. `shift` is 1 for windows ``(start, end]``: their
+    rows lie where rows 1 ns earlier lie in ``[start, end)``.
     """
 
     size: int
