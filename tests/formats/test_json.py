@@ -195,3 +195,13 @@ def test_what_json_cannot_hold_is_refused() -> None:
         json.encode(pa.record_batch({"m": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))}))
     with pytest.raises(SchemaError, match="json cannot hold"):
         json.decode(b'{"m":{}}\n', schema=pa.schema([("m", pa.map_(pa.string(), pa.int64()))]))
+
+
+def test_nan_beside_a_nanosecond_time_in_one_struct() -> None:
+    kind = pa.struct([("t", EVENT_TIME), ("x", pa.float64())])
+    times = pa.array([1, 2], pa.int64()).cast(EVENT_TIME)
+    column = pa.StructArray.from_arrays([times, pa.array([float("nan"), float("-inf")])], fields=list(kind))
+    batch = pa.RecordBatch.from_arrays([column], names=["s"])
+    got = json.decode(json.encode(batch), schema=batch.schema).batch.column(0)
+    assert got.field("t").equals(times)
+    assert str(got.field("x").to_pylist()) == "[nan, -inf]"

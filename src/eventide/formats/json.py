@@ -142,7 +142,7 @@ def encode(batch: pa.RecordBatch) -> bytes:
     # Polars writes what is not finite as null: those lines, and only those, are mended one by one.
     lines = written.split(b"\n")
     odd = [c for c in flat.schema.names if not all(_is_finite(leaf) for leaf in _leaves(flat.column(c)))]
-    for i, record in enumerate(flat.select(odd).to_pylist()):
+    for i, record in enumerate(pl.DataFrame(flat.select(odd)).to_dicts()):
         if any(_has_odd(v) for v in record.values()):
             whole = msgspec.json.decode(lines[i])
             lines[i] = dumps(_mended(whole, whole | record), separators=(",", ":"), ensure_ascii=False).encode()
