@@ -120,11 +120,12 @@ def test_retention_behind_a_reader_and_a_writer(tmp_path: Path) -> None:
         log.create_topic("a", SCHEMA, segment_bytes=4_000, retention=Retention(max_bytes=1))
         reader = log.reader("a")
         process = start(WRITER, str(tmp_path), "os")
-        seen = 0
-        gone = 0
-        while gone < 30:
-            got = values(reader, timeout=1)
-            assert got == list(range(seen, seen + len(got)))
-            seen += len(got)
-            gone += log.apply_retention(protect={"a": reader.positions})
-        kill_after(process, 0)
+        seen = gone = 0
+        try:
+            while gone < 30:
+                got = values(reader, timeout=1)
+                assert got == list(range(seen, seen + len(got)))
+                seen += len(got)
+                gone += log.apply_retention(protect={"a": reader.positions})
+        finally:
+            kill_after(process, 0)

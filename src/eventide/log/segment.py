@@ -201,9 +201,9 @@ class SegmentView:
         return header if header is not None and header.base_offset == offset else None
 
     def _map(self) -> None:
-        size = os.fstat(self.fd).st_size
-        self._buffer = pa.py_buffer(mmap.mmap(self.fd, size, access=mmap.ACCESS_READ))
-        self._mapped = size
+        mapped = mmap.mmap(self.fd, 0, access=mmap.ACCESS_READ)  # the whole file, however long it is by now
+        self._buffer = pa.py_buffer(mapped)
+        self._mapped = len(mapped)
 
     def batch(self, position: int, header: frame.FrameHeader, *, verify: bool = False) -> pa.RecordBatch | None:
         """Return the batch of a frame without a copy, None when the file ends inside it.
