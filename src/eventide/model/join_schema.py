@@ -8,14 +8,11 @@ import pyarrow as pa
 
 from eventide.errors import SchemaError, UsageError, near_names
 from eventide.model.batch import visible
-from eventide.model.graph import Join, WindowJoin
+from eventide.model.graph import WINDOW_END, WINDOW_START, Join, WindowJoin
 from eventide.model.time import EVENT_TIME
 from eventide.model.window import Sliding, Tumbling
 
-__all__ = ["WINDOW_END", "WINDOW_START", "join_schema"]
-
-WINDOW_START = "window_start"
-WINDOW_END = "window_end"
+__all__ = ["join_schema"]
 
 
 def _key_fields(schema: pa.Schema, keys: Sequence[str], *, where: str) -> list[pa.Field]:
