@@ -95,8 +95,11 @@ class Sink(Protocol):
     The engine calls `open` once, `write` for each batch, and for every checkpoint `prepare` (make all that
     was written so far durable, but not yet visible where that is possible) and, once the checkpoint
     is committed, `commit` (make it visible). `commit` of the same checkpoint may be called again
-    after a crash and must then do nothing more. After a crash `open` gets what the last `prepare`
-    returned, and the sink removes whatever was written after it.
+    after a crash and must then do nothing more. After a crash `open` gets what the last `prepare` returned,
+    and the sink removes whatever was written after it.
+
+    In a run that keeps no checkpoints, a sink that also has a method ``publish()`` is told by it, after each
+    item of input, to make what was written visible.
     """
 
     delivery: Delivery

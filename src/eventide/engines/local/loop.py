@@ -52,6 +52,8 @@ class Loop:
         self._number = 0
         self._resumed = 0
         self._finished: set[str] = set()
+        sinks = (t.sink for t in plan.sinks.values())
+        self._publish: list[Callable[[], None]] = [s.publish for s in sinks if hasattr(s, "publish")]
         name = plan.pipeline.name
         self._store = CheckpointStore(options.checkpoint, name, keep=options.keep) if options.checkpoint else None
 
@@ -126,6 +128,9 @@ class Loop:
                 self._tick()
                 next_tick = now + tick
             self._take(min(tick, 0.05))
+            if self._store is None:
+                for publish in self._publish:
+                    publish()
             now = time.monotonic()
             if self._on_progress is not None and now >= next_progress:
                 self._on_progress(self._progress())
