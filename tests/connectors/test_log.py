@@ -1,0 +1,251 @@
+"""The log connector: every event once through stops and restarts, transactions through crashes, small frames together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventide.connectors.log import LogSink, LogSource
+from eventide.errors import LogError, SchemaError, UnknownNameError, UsageError
+from eventide.log import Log
+from eventide.model.time import EVENT_TIME, MIN_TIME
+from eventide.registry import open_sink, open_source
+
+SCHEMA = pa.schema([("x", pa.int64())])
+
+
+def _batch(*values: int) -> pa.RecordBatch:
+    return pa.record_batch({"x": pa.array(values, pa.int64())})
+
+
+def _source(root: Path, **options: Any) -> LogSource:
+    made: LogSource = open_source("log://t", {"log": str(root), **options})
+    return made
+
+
+def _sink(root: Path, **options: Any) -> LogSink:
+    made: LogSink = open_sink("log://t", {"log": str(root), **options})
+    return made
+
+
+def _drain(source: LogSource, positions: Any = None, *, max_rows: int = 1 << 16, reads: int = 10**6) -> Any:
+    reader = source.open(positions or {})
+    got: dict[str, list[int]] = {}
+    where = dict(positions or {})
+    try:
+        while not reader.finished and reads > 0:
+            for chunk in reader.read(max_rows=max_rows, timeout=0):
+                got.setdefault(chunk.partition, []).extend(chunk.batch.column(0).to_pylist())
+                where[chunk.partition] = dict(chunk.position)
+            reads -= 1
+    finally:
+        reader.close()
+    return got, where
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=8),
+    first=st.integers(1, 12),
+    second=st.integers(1, 12),
+    stop=st.integers(0, 6),
+)
+def test_stop_and_resume_gives_every_event_once(
+    tmp_path_factory: pytest.TempPathFactory,
+    sizes: list[tuple[int, int]],
+    first: int,
+    second: int,
+    stop: int,
+) -> None:
+    root = tmp_path_factory.mktemp("log")
+    written: dict[str, list[int]] = {"0": [], "1": [], "2": []}
+    with Log(root, fsync="os") as log:
+        log.create_topic("t", SCHEMA, partitions=3)
+        for n, (partition, size) in enumerate(sizes):
+            values = range(n * 100, n * 100 + size)
+            log.append("t", _batch(*values), partition=partition)
+            written[str(partition)] += values
+    one, where = _drain(_source(root, follow=False), max_rows=first, reads=stop)
+    two, _ = _drain(_source(root, follow=False), where, max_rows=second)
+    assert {p: one.get(p, []) + two.get(p, []) for p in written} == written
+
+
+def test_small_frames_are_put_together_and_large_ones_are_not(tmp_path: Path) -> None:
+    with Log(tmp_path, fsync="os") as log:
+        log.create_topic("t", SCHEMA)
+        for size in (10, 20, 9000, 5, 5):
+            log.append("t", _batch(*range(size)))
+    reader = _source(tmp_path).open({})
+    chunks = reader.read(max_rows=1 << 20, timeout=0)
+    assert [(c.batch.num_rows, c.position["offset"]) for c in chunks] == [(30, 30), (9000, 9030), (10, 9040)]
+    assert all(c.clock == MIN_TIME for c in chunks)
+    assert reader.read(max_rows=10, timeout=0) == []
+    assert not reader.finished
+    assert reader.backlog() == 0
+    reader.close()
+    reader.close()
+
+
+def test_the_recorded_clock_keeps_every_append_apart(tmp_path: Path) -> None:
+    with Log(tmp_path) as log:
+        log.create_topic("t", SCHEMA)
+        log.append("t", _batch(1))
+        log.append("t", _batch(2))
+    reader = _source(tmp_path, clock="recorded").open({})
+    chunks = reader.read(max_rows=10, timeout=0)
+    reader.close()
+    assert len(chunks) == 2
+    assert MIN_TIME < chunks[0].clock <= chunks[1].clock
+
+
+def test_a_bounded_read_ends_where_the_topic_ended_when_it_was_opened(tmp_path: Path) -> None:
+    with Log(tmp_path) as log:
+        log.create_topic("t", SCHEMA)
+        log.append("t", _batch(1, 2))
+        reader = _source(tmp_path, follow=False).open({})
+        log.append("t", _batch(3))
+        assert [c.batch["x"].to_pylist() for c in reader.read(max_rows=10, timeout=5)] == [[1, 2]]
+        assert reader.finished
+        assert reader.read(max_rows=10, timeout=5) == []
+        reader.close()
+
+
+def test_a_bounded_read_does_not_wait_for_an_undecided_transaction(tmp_path: Path) -> None:
+    out = _sink(tmp_path)
+    out.open(SCHEMA, None)
+    out.write(_batch(1))
+    out.commit(1, out.prepare(1))
+    out.write(_batch(2))
+    out.prepare(2)
+    assert _drain(_source(tmp_path, follow=False))[0] == {"0": [1]}
+    out.close()
+
+
+def test_start_options(tmp_path: Path) -> None:
+    schema = pa.schema([("t", EVENT_TIME), ("x", pa.int64())])
+    with Log(tmp_path) as log:
+        log.create_topic("t", schema, event_time="t")
+        for second in range(5):
+            times = pa.array([second * 10**9], pa.int64()).cast(EVENT_TIME)
+            log.append("t", pa.RecordBatch.from_arrays([times, pa.array([second])], schema=schema))
+
+    def seen(**options: Any) -> list[int]:
+        reader = _source(tmp_path, follow=False, **options).open({})
+        got = [x for c in reader.read(max_rows=99, timeout=0) for x in c.batch["x"].to_pylist()]
+        reader.close()
+        return got
+
+    assert seen() == [0, 1, 2, 3, 4]
+    assert seen(start="latest") == []
+    assert seen(start="1970-01-01T00:00:03Z") == [3, 4]
+    assert seen(offsets={"0": 2}) == [2, 3, 4]
+    assert seen(offsets={0: 4}, partitions=[0]) == [4]
+
+
+def test_output_is_visible_with_the_commit_and_only_once(tmp_path: Path) -> None:
+    out = _sink(tmp_path)
+    assert out.delivery == "exactly_once"
+    out.open(SCHEMA, None)
+    out.write(_batch(1))
+    out.write(_batch(2))
+    assert _drain(_source(tmp_path, follow=False))[0] == {}
+    state = out.prepare(1)
+    out.commit(1, state)
+    out.write(_batch(3))
+    out.prepare(2)  # the process dies here: the checkpoint was not taken
+    out.write(_batch(4))
+    out.close()
+
+    again = _sink(tmp_path)
+    again.open(SCHEMA, state)
+    again.commit(1, state)
+    again.commit(1, state)
+    again.write(_batch(5))
+    assert again.prepare(2)["transaction"]
+    again.close()  # dies after the checkpoint, before the commit
+
+    with Log(tmp_path) as log:
+        (prepared,) = log.prepared("t/0")
+    last = _sink(tmp_path)
+    last.open(SCHEMA, {"transaction": prepared})
+    last.commit(2, {"transaction": prepared})
+    assert last.prepare(3) == {"transaction": 0}
+    last.commit(3, {"transaction": 0})
+    last.close()
+    assert _drain(_source(tmp_path, follow=False))[0] == {"0": [1, 2, 5]}
+
+
+def test_at_once_is_seen_before_the_commit(tmp_path: Path) -> None:
+    out = _sink(tmp_path, visible="at once", fsync="group")
+    assert out.delivery == "at_least_once"
+    out.open(SCHEMA, None)
+    reader = _source(tmp_path).open({})
+    out.write(_batch(1))
+    assert [c.batch["x"].to_pylist() for c in reader.read(max_rows=9, timeout=5)] == [[1]]
+    out.commit(1, out.prepare(1))
+    out.close()
+    out.close()
+    reader.close()
+
+
+def test_keys_choose_the_partition_and_own_columns_stay_out(tmp_path: Path) -> None:
+    out = _sink(tmp_path, key="x", partitions=4)
+    schema = pa.schema([*SCHEMA, ("_watermark", pa.int64())])
+    out.open(schema, None)
+    for _ in range(2):
+        out.write(pa.record_batch({"x": list(range(20)), "_watermark": [0] * 20}))
+    out.commit(1, out.prepare(1))
+    out.close()
+    got, _ = _drain(_source(tmp_path, follow=False))
+    assert len(got) > 1
+    assert sorted(x for xs in got.values() for x in xs) == sorted([*range(20), *range(20)])
+    assert all(len(xs) == 2 * len(set(xs)) for xs in got.values())
+    assert _source(tmp_path).schema().names == ["x"]
+    assert _source(tmp_path).partitions() == ["0", "1", "2", "3"]
+
+
+def test_the_event_time_of_a_new_topic(tmp_path: Path) -> None:
+    schema = pa.schema([("n", pa.int64()), ("start", EVENT_TIME), ("end", EVENT_TIME)])
+    for topic, options, expected in (("a", {}, "start"), ("b", {"event_time": "end"}, "end")):
+        out = open_sink(f"log://{topic}", {"log": str(tmp_path), **options})
+        out.open(schema, None)
+        out.close()
+        with Log(tmp_path) as log:
+            assert log.topic(topic).event_time == expected
+
+
+def test_the_folder_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVENTIDE_LOG", str(tmp_path / "elsewhere"))
+    out = open_sink("log://t")
+    out.open(SCHEMA, None)
+    out.close()
+    assert open_source("log://t").schema().equals(SCHEMA)
+    assert (tmp_path / "elsewhere").is_dir()
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match="no log"):
+        _source(tmp_path / "none").schema()
+    out = _sink(tmp_path)
+    out.open(SCHEMA, None)
+    out.close()
+    with pytest.raises(UnknownNameError, match="no topic 'tt'"):
+        open_source("log://tt", {"log": str(tmp_path)}).schema()
+    with pytest.raises(UsageError, match="names no topic"):
+        open_source("log://")
+    with pytest.raises(UsageError, match="follow='yes'"):
+        _source(tmp_path, follow="yes")
+    with pytest.raises(UsageError, match="did you mean 'follow'"):
+        _source(tmp_path, folow=True)
+    with pytest.raises(UsageError, match="visible='now'"):
+        _sink(tmp_path, visible="now")
+    with pytest.raises(SchemaError, match="no column 'y' to choose"):
+        _sink(tmp_path, key="y").open(SCHEMA, None)
+    with pytest.raises(SchemaError, match="column 'x' is int64 there and string here"):
+        _sink(tmp_path).open(pa.schema([("x", pa.string())]), None)
+    with pytest.raises(UsageError, match="1 partitions, not 3"):
+        _sink(tmp_path, partitions=3).open(SCHEMA, None)
