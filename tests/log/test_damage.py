@@ -54,8 +54,8 @@ def test_every_flipped_byte_of_a_message_is_found(
     segments = make(folder, 12, segment_bytes=2500)
     path = segments[which % len(segments)]
     begin = first_frame(path)
-    _, _, length, start = struct.unpack_from("<4sIIH", path.read_bytes(), begin)
-    at = begin + start + int(where * length) if which % 3 else begin + int(where * 80)
+    _, _, length, start = struct.unpack_from("<8sIIH", path.read_bytes(), begin)
+    at = begin + start + int(where * length) if which % 3 else begin + int(where * 88)
     flip(path, at)
     offset = int(path.stem)
     with Log(folder) as log:

@@ -19,7 +19,7 @@ from eventide.errors import LogError
 from eventide.log import Log, Reader, Retention, Transaction
 
 SCHEMA = pa.schema([("x", pa.int64())])
-HEADER = struct.Struct("<4sIIHH8q")
+HEADER = struct.Struct("<4sIIIHHI8q")
 
 
 def batch(first: int, rows: int) -> pa.RecordBatch:
@@ -32,7 +32,7 @@ def frame_ends(path: Path) -> list[tuple[int, int]]:
     at = struct.unpack_from("<I", raw, 12)[0]
     ends = []
     while at + HEADER.size <= len(raw) and raw[at : at + 4] == b"EVF1":
-        _, _, length, start, _, base, rows, *_ = HEADER.unpack_from(raw, at)
+        _, _, _, length, start, _, _, base, rows, *_ = HEADER.unpack_from(raw, at)
         ends.append((at + start + length, base + rows))
         at += -(-(start + length) // 64) * 64
     return ends

@@ -180,9 +180,7 @@ class PartitionCursor:
         state = self._states.state(header.transaction)
         if state == ABORTED and not view.path.exists():
             raise self._gone()  # perhaps it was committed, and forgotten together with its segment
-        # A damaged header may name a transaction that never was: nothing is passed over unchecked.
-        whole = (state != ABORTED and not self._verify) or self._batch(view, header, verify=True) is not None
-        return state if whole else 0
+        return state
 
     def _pass(self, header: FrameHeader) -> None:
         self._byte += header.size

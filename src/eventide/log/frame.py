@@ -1,15 +1,16 @@
-"""One frame: a header of 80 bytes and one Arrow IPC record-batch message.
+"""One frame: a header of 88 bytes and one Arrow IPC record-batch message.
 
 ::
 
-    magic 4 | crc32 u32 | message length u32 | message start u16 | version u16 |
+    magic 4 | crc of the rest of the header u32 | crc of the message u32 |
+    message length u32 | message start u16 | version u16 | reserved u32 |
     base offset i64 | rows i64 | min time i64 | max time i64 | append time i64 |
     transaction i64 | producer i64 | sequence i64 | padding | message | padding
 
 All numbers are little endian. A frame begins at a multiple of 64 bytes, and the message is placed so
-that its body begins at one too: a batch decoded from a memory map is aligned and copies nothing. The
-checksum (zlib's CRC-32) covers the message and then the header from the message length on, so that
-the costly part is computed before the offset is known, outside the writer's lock.
+that its body begins at one too: a batch decoded from a memory map is aligned and copies nothing. Checksums
+are zlib's CRC-32. That of the header is checked whenever a frame is read; it also tells a file that was
+cut short from one with a damaged length. That of the message is computed outside the writer's lock.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ ALIGNMENT = 64
 MAGIC = b"EVF1"
 VERSION = 1
 NO_SEQUENCE = -1
-_HEADER = struct.Struct("<4sIIHH8q")
-_AFTER_CRC = struct.Struct("<IHH8q")
+_HEADER = struct.Struct("<4sIIIHHI8q")
+_AFTER_CRC = struct.Struct("<IIHHI8q")
 _MAGIC_CRC = struct.Struct("<4sI")
 HEADER_SIZE = _HEADER.size
 _ZEROS = bytes(2 * ALIGNMENT)
@@ -190,9 +191,11 @@ def seal(body: Body, base_offset: int, *, transaction: int, producer: int, seque
     (7, True)
     """
     rest = _AFTER_CRC.pack(
+        body.crc,
         body.message.size,
         body.start,
         VERSION,
+        0,
         base_offset,
         body.rows,
         body.min_time,
@@ -202,33 +205,30 @@ def seal(body: Body, base_offset: int, *, transaction: int, producer: int, seque
         producer,
         sequence,
     )
-    head = _MAGIC_CRC.pack(MAGIC, zlib.crc32(rest, body.crc)) + rest + _ZEROS[: body.start - HEADER_SIZE]
+    head = _MAGIC_CRC.pack(MAGIC, zlib.crc32(rest)) + rest + _ZEROS[: body.start - HEADER_SIZE]
     return [head, body.message, _ZEROS[: body.size - body.start - body.message.size]]
 
 
 def parse(raw: bytes | memoryview) -> FrameHeader | None:
-    """Return the header at the start of `raw`, or None when there is no plausible one.
+    """Return the header at the start of `raw`, or None when there is none or its checksum is wrong.
 
     Examples
     --------
-    >>> parse(bytes(80)) is None
+    >>> parse(bytes(88)) is None
     True
     """
     if len(raw) < HEADER_SIZE:
         return None
-    magic, crc, length, start, version, base, rows, low, high, appended, transaction, producer, sequence = (
-        _HEADER.unpack_from(raw)
-    )
-    if magic != MAGIC or version != VERSION or start < HEADER_SIZE or rows <= 0:
+    magic, own_crc, crc, length, start, version, _, *fields = _HEADER.unpack_from(raw)
+    if magic != MAGIC or zlib.crc32(raw[8:HEADER_SIZE]) != own_crc or version != VERSION:
         return None
     size = -(-(start + length) // ALIGNMENT) * ALIGNMENT
-    return FrameHeader(crc, length, start, base, rows, low, high, appended, transaction, producer, sequence, size)
+    return FrameHeader._make((crc, length, start, *fields, size))
 
 
 def intact(header: FrameHeader, raw: memoryview) -> bool:
-    """Tell whether the checksum of a frame is right; `raw` begins at its header and holds all of it."""
-    crc = zlib.crc32(raw[header.start : header.start + header.length])
-    return zlib.crc32(raw[8:HEADER_SIZE], crc) == header.crc
+    """Tell whether the checksum of a message is right; `raw` begins at its header and holds all of it."""
+    return zlib.crc32(raw[header.start : header.start + header.length]) == header.crc
 
 
 def decode(header: FrameHeader, message: pa.Buffer, schema: pa.Schema) -> pa.RecordBatch:
