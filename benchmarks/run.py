@@ -1,10 +1,14 @@
-"""Run benchmarks: ``python -m benchmarks.run ID [--quick] [--peers a,b]``, with ID one of the cases or ``all``."""
+"""Run benchmarks: ``python benchmarks/run.py ID [--quick] [--peers a,b]``, with ID one of the cases or ``all``."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 from pathlib import Path
+
+if not __package__:  # run as a file: find the package beside it
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks.case import PEERS, Case
 from benchmarks.harness import Options, last_line, machine, run_case

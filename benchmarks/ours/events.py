@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import platform
 import shutil
@@ -31,10 +33,11 @@ def batches(start: int, stop: int, *, keys: int, seed: int = 0, rows: int) -> It
 
 
 def log_folder(rows: int, *, keys: int, seed: int = 0, batch: int) -> Path:
-    """Folder of a log whose topic ``events`` holds the first `rows` rows, appended `batch` rows at a time; kept."""
-    from eventide.log import Log
+    """Folder of a log whose topic ``events`` holds the first `rows` rows, appended `batch` rows at a time.
 
-    folder = data.FOLDER / f"log-keys-{keys}-seed-{seed}-rows-{rows}-batch-{batch}"
+    It is kept for the next run, as long as the code of the log stays the same.
+    """
+    folder = data.FOLDER / f"log-{_code()}-keys-{keys}-seed-{seed}-rows-{rows}-batch-{batch}"
     if folder.exists():
         return folder
     unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
@@ -48,6 +51,13 @@ def log_folder(rows: int, *, keys: int, seed: int = 0, batch: int) -> Path:
     except OSError:  # another program finished the same log first
         shutil.rmtree(unfinished)
     return folder
+
+
+@functools.cache
+def _code() -> str:
+    """Fingerprint of the code that writes logs."""
+    folder = Path(eventide.log.__file__).parent
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))).hexdigest()[:8]
 
 
 class CountingSink:
