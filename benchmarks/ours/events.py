@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from benchmarks import data
 
+import eventide.log
+from eventide.log import Log
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
