@@ -21,6 +21,8 @@ Int64Array = npt.NDArray[np.int64]
 Int32Array = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 
+_NARROW = 1 << 16
+
 
 class Pairs(NamedTuple):
     """Row numbers of the two sides of each pair, -1 on the right for none, and the pairs of each window."""
@@ -46,11 +48,32 @@ def expand(low: Int64Array, counts: Int64Array) -> tuple[Int64Array, Int64Array]
     return rows, positions
 
 
-def _one_window(left: Int64Array, right: Int64Array, valid: BoolArray, *, keep: bool) -> tuple[Any, Any]:
+def _sparse(left: Int64Array, right: Int64Array) -> tuple[Any, Any, Any]:
+    """Return an order of the right rows, and for each left row where its partners begin in it and how many they are."""
     order = np.argsort(right, kind="stable")
     ordered = right[order]
     low = np.searchsorted(ordered, left, "left")
-    counts = np.searchsorted(ordered, left, "right") - low
+    return order, low, np.searchsorted(ordered, left, "right") - low
+
+
+def _dense(left: Int64Array, right: Int64Array) -> tuple[Any, Any, Any] | None:
+    """Do the same by counting, where the right ids lie close together; None where they do not."""
+    if not len(right):
+        return None
+    lowest, highest = int(right.min()), int(right.max())
+    if highest - lowest >= _NARROW:
+        return None
+    # numpy sorts 16-bit integers by radix, four times faster than wider ones.
+    relative = (right - lowest).astype(np.uint16)
+    per_id = np.bincount(relative, minlength=highest - lowest + 1)
+    begins = np.cumsum(per_id) - per_id
+    inside = (left >= lowest) & (left <= highest)
+    at = np.where(inside, left, lowest) - lowest
+    return np.argsort(relative, kind="stable"), begins[at], np.where(inside, per_id[at], 0)
+
+
+def _one_window(left: Int64Array, right: Int64Array, valid: BoolArray, *, keep: bool) -> tuple[Any, Any]:
+    order, low, counts = _dense(left, right) or _sparse(left, right)
     if len(valid):
         counts[~valid] = 0
     alone = counts == 0
