@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import Event
-from window_scripts import Happening, Setting, by_window, run_machine, run_oracle
+from window_scripts import Happening, Setting, Workers, by_window, run_machine, run_oracle
 
+from eventide.errors import UsageError
 from eventide.model.time import MAX_TIME, MIN_TIME
 from eventide.model.trigger import (
     AfterCount,
@@ -180,3 +181,20 @@ def test_sessions_partition_time(gap: int) -> None:
     ends = sorted((p.start, p.end) for p in panes)
     assert all(one[1] <= two[0] for one, two in pairwise(ends))
     assert sorted(v for p in panes for v in p.values) == sorted(times)
+
+
+@given(settings_of(ALIGNED | SESSIONS, TRIGGERS), scripts())
+def test_nothing_is_held_in_the_end(setting: Setting, script: list[Happening]) -> None:
+    workers = Workers(setting)
+    watermark = MIN_TIME
+    for happening in script:
+        watermark = watermark if happening.watermark is None else max(watermark, happening.watermark)
+        workers.push(happening.events, watermark=watermark, clock=happening.clock)
+    state = workers.machines[0].snapshot()
+    assert all(table.num_rows == 0 for name, table in state.items() if name != "time")
+    assert workers.machines[0].watermark == MAX_TIME
+
+
+def test_a_count_window_takes_no_trigger() -> None:
+    with pytest.raises(UsageError, match="count_window"):
+        Workers(Setting(CountWindow(2, 2), AfterCount(1)))
