@@ -111,9 +111,8 @@ def _loop(
     out_left = np.empty(capacity, np.int32)
     out_right = np.empty(capacity, np.int32)
     counts = np.zeros(len(bounds), np.int64)
+    least = 1 if keep else 0
     n = 0
-    head = np.empty(0, np.int32)
-    ids = np.empty(0, np.int64)
     for w in range(len(bounds)):
         l0, l1, r0, r1 = bounds[w, 0], bounds[w, 1], bounds[w, 2], bounds[w, 3]
         begun = n
@@ -132,58 +131,69 @@ def _loop(
         bits = 1
         while (1 << bits) < 2 * rows:
             bits += 1
-        size = np.int64(span) + 1 if direct else 1 << bits
+        size = np.int64(span) + np.int64(1) if direct else np.int64(1 << bits)
         shift = np.uint64(64 - bits)
-        if len(head) < size:
-            head = np.empty(size, np.int32)
-            ids = np.empty(0 if direct else size, np.int64)
-        if not direct and len(ids) < size:
-            ids = np.empty(size, np.int64)
-        head[:size] = -1
-        after = np.empty(rows, np.int32)
         mask = size - 1
-        # Rows are chained from the last to the first, so that each chain runs in the order of arrival.
-        for back in range(rows):
-            j = r1 - 1 - back
+        # Right rows are brought together by place in the table: counted, then put one behind the other.
+        places = np.empty(rows, np.int32)
+        begins = np.zeros(size + 2, np.int32)
+        ids = np.empty(0 if direct else size, np.int64)
+        for j in range(rows):
+            value = right[r0 + j]
             if direct:
-                s = np.int64(np.uint64(right[j]) - np.uint64(lowest))
+                s = np.int64(np.uint64(value) - np.uint64(lowest))
             else:
-                s = np.int64((np.uint64(right[j]) * np.uint64(0x9E3779B97F4A7C15)) >> shift)
-                while head[s] >= 0 and ids[s] != right[j]:
+                s = np.int64((np.uint64(value) * np.uint64(0x9E3779B97F4A7C15)) >> shift)
+                while begins[s + 2] > 0 and ids[s] != value:
                     s = (s + 1) & mask
-                ids[s] = right[j]
-            after[j - r0] = head[s]
-            head[s] = j
-        for i in range(l0, l1):
-            j = -1
-            if rows > 0 and (len(valid) == 0 or valid[i]):
-                if direct:
-                    u = np.uint64(left[i]) - np.uint64(lowest)
-                    if u <= span:
-                        j = head[np.int64(u)]
-                else:
-                    s = np.int64((np.uint64(left[i]) * np.uint64(0x9E3779B97F4A7C15)) >> shift)
-                    while head[s] >= 0 and ids[s] != left[i]:
-                        s = (s + 1) & mask
-                    j = head[s]
-            if j < 0 and not keep:
-                continue
-            while True:
-                if n == len(out_left):
-                    grown = np.empty(2 * n, np.int32)
-                    grown[:n] = out_left
-                    out_left = grown
-                    grown = np.empty(2 * n, np.int32)
-                    grown[:n] = out_right
-                    out_right = grown
-                out_left[n] = i
-                out_right[n] = j
-                n += 1
-                if j < 0:
-                    break
-                j = after[j - r0]
-                if j < 0:
-                    break
+                ids[s] = value
+            places[j] = s
+            begins[s + 2] += 1
+        for k in range(2, size + 2):
+            begins[k] += begins[k - 1]
+        together = np.empty(rows + 2, np.int32)
+        for j in range(rows):
+            s = places[j] + 1
+            together[begins[s]] = r0 + j
+            begins[s] += 1
+        # First where the partners of each left row are, then room for all, then the pairs: two plain loops.
+        firsts = np.empty(l1 - l0, np.int32)
+        found = np.empty(l1 - l0, np.int32)
+        total = 0
+        for i in range(l1 - l0):
+            value = left[l0 + i]
+            s = size
+            if direct:
+                u = np.uint64(value) - np.uint64(lowest)
+                s = np.int64(u) if u <= span else size
+            else:
+                s = np.int64((np.uint64(value) * np.uint64(0x9E3779B97F4A7C15)) >> shift)
+                while begins[s] < begins[s + 1] and ids[s] != value:
+                    s = (s + 1) & mask
+            firsts[i] = begins[s]
+            found[i] = begins[s + 1] - begins[s]
+            if len(valid) > 0 and not valid[l0 + i]:
+                found[i] = 0
+            total += max(found[i], least)
+        if n + total + 2 > len(out_left):
+            grown = np.empty(2 * (n + total + 2), np.int32)
+            grown[:n] = out_left[:n]
+            out_left = grown
+            grown = np.empty(2 * (n + total + 2), np.int32)
+            grown[:n] = out_right[:n]
+            out_right = grown
+        for i in range(l1 - l0):
+            first = firsts[i]
+            several = found[i]
+            # The first two are written whether they count or not: cheaper than a branch that is hard to foresee.
+            out_left[n] = l0 + i
+            out_right[n] = together[first] if several > 0 else -1
+            out_left[n + 1] = l0 + i
+            out_right[n + 1] = together[first + 1]
+            for k in range(2, several):
+                out_left[n + k] = l0 + i
+                out_right[n + k] = together[first + k]
+            n += max(several, least)
         counts[w] = n - begun
     return out_left[:n], out_right[:n], counts
 
