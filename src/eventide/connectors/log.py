@@ -3,7 +3,8 @@
 The log's folder is the option ``log``, else the environment variable ``EVENTIDE_LOG``, else ``.eventide/log``.
 
 The sink is exactly once: what is written between two checkpoints is one transaction, prepared with the
-checkpoint and committed after it; readers see it from then on. With ``visible="at once"`` every batch is
+checkpoint and committed after it; readers see it from then on. In a run that keeps no checkpoints, what is
+written is committed after each item of input. With ``visible="at once"`` every batch is
 appended as it comes, readers see it within milliseconds, and what was written after the checkpoint resumed
 from is there twice (at least once).
 """
@@ -329,6 +330,12 @@ class LogSink:
         if self._transaction is None:
             self._transaction = self._log.transaction(owner=self._name)
         self._transaction.append(self._topic, batch, partition=self._partition, key=self._key)
+
+    def publish(self) -> None:
+        """Make what was written durable and visible now; for runs that keep no checkpoints."""
+        if self._transaction is not None:
+            self._transaction.commit()
+            self._transaction = None
 
     def prepare(self, checkpoint: int) -> Mapping[str, Any]:
         """Make what was written durable, and return the number of its transaction (0: there is none)."""
