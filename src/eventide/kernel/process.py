@@ -49,9 +49,10 @@ def process_machine(
     'KeyedMachine'
     """
     context = ProcessContext(schemas, keys, event_time, groups)
-    if not hasattr(node.process, "on_events"):
+    bind = getattr(node.process, "bind", None)
+    if bind is None and not hasattr(node.process, "on_events"):
         return node.process(context)
-    process = cast("KeyedProcess", node.process)
+    process = cast("KeyedProcess", node.process if bind is None else bind(context))
     return KeyedMachine(
         process,
         context,

@@ -277,6 +277,8 @@ class KeyedProcess(Protocol):
     """A process over keyed state.
 
     The object itself holds parameters only; everything it must remember goes into its declared state.
+    One whose state depends on the columns of its input has a method ``bind(context: ProcessContext)`` too,
+    which returns the process to run.
     """
 
     @property

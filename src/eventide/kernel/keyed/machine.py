@@ -246,7 +246,7 @@ class KeyedMachine:
     def snapshot(self) -> State:
         """Return the state as data that later steps do not change."""
         context = self._context
-        progress = {"input": self._input, "clock": context.clock, "output": self._watermark, "ended": int(self._ended)}
+        progress = {"input": self._input, "clock": context.clock, "ended": int(self._ended)}
         return {
             **context.snapshot(),
             "pending": self._buffer.snapshot(),
@@ -257,11 +257,12 @@ class KeyedMachine:
         """Take over a state; it may hold more groups than this machine owns."""
         mine = select_groups(state, self._groups)
         progress = mine["progress"].to_pylist()[0]
-        self._input, self._watermark = progress["input"], progress["output"]
-        self._ended = bool(progress["ended"])
+        self._input, self._ended = progress["input"], bool(progress["ended"])
         self._context.watermark, self._context.clock = progress["input"], progress["clock"]
         self._context.restore(mine)
         self._buffer.restore(mine["pending"])
+        # Not saved: other workers, whose keys these may have been, had watermarks of their own.
+        self._watermark = min(self._input, self._context.lowest_hold)
 
 
 def _fit(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:
