@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import struct
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eventide.errors import LogCorruptError, LogError
@@ -16,6 +18,8 @@ from eventide.log import Log
 from eventide.log.head import Head
 from eventide.log.index import SparseIndex
 
+# Random histories sync thousands of times: memory-backed files do it without wearing the disk out.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 SCHEMA = pa.schema([("x", pa.int64())])
 
 
@@ -45,33 +49,24 @@ def values(log: Log, **options: object) -> list[int]:
     return [v for f in log.reader("a", **options).read() for v in f.batch.column("x").to_pylist()]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(which=st.integers(0, 100), where=st.floats(0, 1, exclude_max=True))
-def test_every_flipped_byte_of_a_message_is_found(
-    tmp_path_factory: pytest.TempPathFactory, which: int, where: float
-) -> None:
-    folder = tmp_path_factory.mktemp("log")
-    segments = make(folder, 12, segment_bytes=2500)
-    path = segments[which % len(segments)]
-    begin = first_frame(path)
-    _, _, length, start = struct.unpack_from("<8sIIH", path.read_bytes(), begin)
-    at = begin + start + int(where * length) if which % 3 else begin + int(where * 88)
-    flip(path, at)
-    offset = int(path.stem)
-    with Log(folder) as log:
-        report = log.verify()
-        assert not report.ok
-        assert (
-            f"{path}: damaged at byte {begin} (offset {offset})" in report.problems[0]
-            or "the file ends" in report.problems[0]
-        )
-        with pytest.raises(LogCorruptError, match="damaged") as raised:
-            values(log, verify=True)
-        assert str(path) in raised.value.message
-        assert f"byte {begin} (offset {offset})" in raised.value.message
-        if path == segments[-1]:
-            with pytest.raises(LogCorruptError):
-                log.writer("a")
+def test_every_flipped_byte_is_found(which: int, where: float) -> None:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+        folder = Path(name)
+        segments = make(folder, 12, segment_bytes=2500)
+        path = segments[which % len(segments)]
+        begin = first_frame(path)
+        _, _, length, start = struct.unpack_from("<8sIIH", path.read_bytes(), begin)
+        flip(path, begin + start + int(where * length) if which % 3 else begin + int(where * 88))
+        place = f"damaged at byte {begin} (offset {int(path.stem)})"
+        with Log(folder) as log:
+            assert f"{path}: {place}" in log.verify().problems[0]
+            with pytest.raises(LogCorruptError, match="is damaged") as raised:
+                values(log, verify=True)
+            assert f"{path} is {place}" in raised.value.message
+            if path == segments[-1]:
+                with pytest.raises(LogCorruptError):
+                    log.writer("a")
 
 
 def test_a_damaged_frame_header_stops_a_plain_reader(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -17,7 +18,7 @@ from eventide.log.layout import index_path, segment_offsets, segment_path
 from eventide.log.lock import FileLock
 from eventide.log.producers import ProducerTable
 from eventide.log.recovery import repair
-from eventide.log.segment import SegmentFacts, frames, read_header
+from eventide.log.segment import SegmentFacts, frames, read_header, write_at
 from eventide.log.tail import Tail, new_tail
 from eventide.log.topic import TopicInfo
 from eventide.model.time import MIN_TIME
@@ -212,27 +213,23 @@ class PartitionWriter:
     def _write(
         self, body: frame.Body, *, transaction: int = 0, producer: int = 0, sequence: int = frame.NO_SEQUENCE
     ) -> int:
-        if self._position + body.size > self.topic.segment_bytes and self._position > self._first:
-            self._roll()
-        base, position = self._end, self._position
+        base = self._end
         pieces = frame.seal(body, base, transaction=transaction, producer=producer, sequence=sequence)
         try:
-            self._reserve(position + body.size)
-            os.lseek(self._fd, position, os.SEEK_SET)
-            written = os.writev(self._fd, pieces)
-            if written < body.size:
-                rest = memoryview(b"".join(pieces))
-                while written < body.size:
-                    written += os.write(self._fd, rest[written:])
+            if self._position + body.size > self.topic.segment_bytes and self._position > self._first:
+                self._roll()
+            self._reserve(self._position + body.size)
+            write_at(self._fd, pieces, self._position)
         except OSError as error:
             # What was written lies behind the end and is overwritten by the next append or cut at the next opening.
             path = segment_path(self._folder, self._base)
             msg = f"cannot append {body.rows} events to {path} at offset {base}: {error}"
             raise LogError(msg, hint="free some space; what was appended before is safe") from error
-        entry = self._index.note(base, position, self._segment_time)
+        entry = self._index.note(base, self._position, self._segment_time)
         if entry is not None:
-            os.write(self._index_fd, entry)
-        self._position, self._end = position + body.size, base + body.rows
+            with contextlib.suppress(OSError):  # the index is advice
+                os.write(self._index_fd, entry)
+        self._position, self._end = self._position + body.size, base + body.rows
         self._segment_time = max(self._segment_time, body.max_time)
         if producer:
             self._producers.add(producer, sequence, base)
@@ -258,14 +255,15 @@ class PartitionWriter:
     def _roll(self) -> None:
         """Seal the segment and begin the next one."""
         with self._sync_mutex:
+            time_before = max(self._time_before, self._segment_time)
+            following = self._new_tail(self._end, time_before, self._producers)  # if this fails nothing has changed
             os.ftruncate(self._fd, self._position)
             os.close(self._index_fd)
             if self._head.promised < self._end:
                 self._unsynced.append((self._fd, self._end))
             else:
                 os.close(self._fd)
-            time_before = max(self._time_before, self._segment_time)
-            self._take(self._new_tail(self._end, time_before, self._producers))
+            self._take(following)
 
     def close(self) -> None:
         """Make everything durable, give back reserved space and let the partition go."""

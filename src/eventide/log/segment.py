@@ -29,7 +29,16 @@ from eventide.log import frame
 from eventide.log.layout import segment_path, sync_folder
 from eventide.model.time import MIN_TIME
 
-__all__ = ["SegmentFacts", "SegmentView", "create_segment", "frames", "header_is_torn", "read_header", "tail_is_empty"]
+__all__ = [
+    "SegmentFacts",
+    "SegmentView",
+    "create_segment",
+    "frames",
+    "header_is_torn",
+    "read_header",
+    "tail_is_empty",
+    "write_at",
+]
 
 _MAGIC = b"EVSEG001"
 _PREFIX = struct.Struct("<8sIIII")
@@ -73,11 +82,31 @@ def create_segment(folder: Path, facts: SegmentFacts, schema: pa.Schema) -> tupl
     path = segment_path(folder, facts.base_offset)
     spare = path.with_suffix(".new")
     fd = os.open(spare, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.write(fd, raw)
-    os.fsync(fd)
-    spare.rename(path)
-    sync_folder(folder)
+    try:
+        write_at(fd, [raw], 0)
+        os.fsync(fd)
+        spare.rename(path)
+        sync_folder(folder)
+    except BaseException:
+        os.close(fd)
+        raise
     return fd, size
+
+
+def write_at(fd: int, pieces: list[bytes | pa.Buffer], position: int) -> None:
+    """Write all of some pieces, one after the other, at a position of a file.
+
+    Raises
+    ------
+    OSError
+        The disk refused; some of it may have been written.
+    """
+    os.lseek(fd, position, os.SEEK_SET)
+    written, size = os.writev(fd, pieces), sum(map(len, pieces))
+    if written < size:
+        rest = memoryview(b"".join(pieces))
+        while written < size:
+            written += os.write(fd, rest[written:])
 
 
 def read_header(fd: int, path: Path) -> tuple[SegmentFacts, pa.Schema, int] | None:
