@@ -9,6 +9,7 @@ CASE = Case(
     program="windows",
     job="w3",
     rows=20_000_000,
+    variants={"10k": 10_000, "own": 0},
     peers={"flink": 12_000_000, "spark": 10_000_000, "polars": 20_000_000},
     floors=(Floor("flink@10k", at_least=12),),
 )

@@ -10,6 +10,7 @@ CASE = Case(
     job="w4",
     rows=20_000_000,
     keys=7_750,
+    variants={"10k": 10_000, "own": 0},
     peers={"flink": 8_000_000, "spark": 400_000, "polars": 20_000_000},
     floors=(Floor("flink@10k", at_least=25),),
 )
