@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from eventide.kernel.compiled import compiled, have_compiler
 from eventide.model.batch import Int64Array
-from eventide.model.time import MIN_TIME
+from eventide.model.time import MAX_TIME, MIN_TIME
 
 __all__ = ["CONFIRM", "PartitionWatermark", "Verdict"]
 
@@ -96,6 +96,18 @@ class PartitionWatermark:
     def watermark(self) -> int:
         """Event time before which no event is expected any more, ns."""
         return MIN_TIME if self.newest <= MIN_TIME + self.lateness else self.newest - self.lateness
+
+    def heartbeat(self, time: int) -> None:
+        """Take the source's promise that no event before `time` will come, ns.
+
+        Examples
+        --------
+        >>> w = PartitionWatermark(lateness=5)
+        >>> w.heartbeat(100)
+        >>> w.watermark
+        100
+        """
+        self.newest = max(self.newest, min(time, MAX_TIME - self.lateness) + self.lateness)
 
     def push(self, times: Int64Array, *, others: int | None = None) -> Verdict:
         """Take the event times of a batch in order of arrival.

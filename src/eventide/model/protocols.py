@@ -43,7 +43,9 @@ class Decoded:
 class Chunk(NamedTuple):
     """Events of one partition in order, the position after them, and what could not be decoded.
 
-    `clock` is the processing time at which the events arrived, ns, where the source recorded it.
+    `clock` is the processing time at which the events arrived, ns, where the source recorded it. `heartbeat`
+    is the source's promise that this partition will bring no event before that event time, ns; a chunk
+    without events may bring one, so that a silent partition does not hold the others back.
     """
 
     partition: str
@@ -51,6 +53,7 @@ class Chunk(NamedTuple):
     position: Position
     bad: tuple[BadInput, ...] = ()
     clock: int = MIN_TIME
+    heartbeat: int = MIN_TIME
 
 
 class SourceReader(Protocol):

@@ -161,7 +161,7 @@ class Loop:
         if chunk.bad:
             self._plan.quarantine.put(read, list(chunk.bad))
         clock = chunk.clock if chunk.clock > MIN_TIME else self._clock()
-        send(self._plan.entries[read], Flow(chunk.batch, MIN_TIME, clock, partition=f"{read}/{chunk.partition}"))
+        send(self._plan.entries[read], Flow(chunk.batch, chunk.heartbeat, clock, partition=f"{read}/{chunk.partition}"))
         self._positions[read][chunk.partition] = chunk.position
 
     def _clock(self) -> int:

@@ -141,6 +141,8 @@ class AssignTask:
             self.seen[flow.partition] = flow.clock
             batch = self._assign(flow.batch, flow.partition)
             self.counts.rows_out += batch.num_rows
+        if flow.watermark > MIN_TIME:  # a heartbeat: before event time is assigned nothing else has a watermark
+            self._generator(flow.partition).heartbeat(flow.watermark)
         self.watermark = max(self.watermark, self._lowest(flow.clock))
         send(targets, Flow(batch, self.watermark, flow.clock))
 
@@ -153,6 +155,11 @@ class AssignTask:
         ]
         return min(live) if live else self.watermark
 
+    def _generator(self, partition: str) -> PartitionWatermark:
+        if partition not in self.partitions:
+            self.partitions[partition] = PartitionWatermark(self.event_time.lateness, self.event_time.max_jump)
+        return self.partitions[partition]
+
     def _assign(self, batch: pa.RecordBatch, partition: str) -> pa.RecordBatch:
         name = self.event_time.column
         index = batch.schema.get_field_index(name)
@@ -163,10 +170,7 @@ class AssignTask:
             batch = self._reject(batch, np.asarray(times.is_null()), reason=_NO_TIME, partition=partition)
         if not batch.num_rows:
             return batch
-        generator = self.partitions.get(partition)
-        if generator is None:
-            generator = PartitionWatermark(self.event_time.lateness, self.event_time.max_jump)
-            self.partitions[partition] = generator
+        generator = self._generator(partition)
         others = [w.watermark for p, w in self.partitions.items() if p != partition]
         verdict = generator.push(event_times(batch, name), others=min(others) if others else None)
         if verdict.marks is not None:
@@ -220,9 +224,12 @@ class UnionTask:
         rows = flow.batch.num_rows if flow.batch is not None else 0
         self.counts.rows_in += rows
         self.counts.rows_out += rows
-        self.watermarks[port] = flow.watermark
         self.ended[port] = self.ended[port] or flow.end
         end = all(self.ended)
+        if flow.partition:  # no event time yet: a heartbeat is about one partition and stays with it
+            send(self.targets.get(MAIN, []), flow)
+            return
+        self.watermarks[port] = flow.watermark
         send(self.targets.get(MAIN, []), flow._replace(watermark=min(self.watermarks), end=end))
 
     def save(self) -> Saved:
