@@ -72,7 +72,6 @@ class KeyIndex:
         self.keys = tuple(keys)
         self.groups = groups
         self.types = [schema.field(name).type for name in keys]
-        self._at = [schema.get_field_index(name) for name in keys]
         self._plain = [plain_key(pa.array([], t), what=n).type for n, t in zip(keys, self.types, strict=True)]
         self._words: PlainWordTable | None = None
         self._bytes: PlainBytesTable | None = None
@@ -99,12 +98,12 @@ class KeyIndex:
         return self._assign(self._key_arrays(batch), batch.num_rows, NO_MASK, insert=False)
 
     def _key_arrays(self, batch: pa.RecordBatch) -> list[pa.Array]:
-        names = batch.schema.names
-        out = []
-        for at, name in zip(self._at, self.keys, strict=True):
-            where = at if at < len(names) and names[at] == name else names.index(name)
-            out.append(batch.column(where))
-        return out
+        find = batch.schema.get_field_index
+        places = [find(name) for name in self.keys]
+        if -1 in places:
+            msg = f"there is no column {self.keys[places.index(-1)]!r} to key by"
+            raise SchemaError(msg, hint=near_names(self.keys[places.index(-1)], batch.schema.names))
+        return [batch.column(at) for at in places]
 
     def _assign(self, columns: Sequence[pa.Array], rows: int, select: Mask, *, insert: bool) -> Slots:
         if not self.keys:
@@ -132,17 +131,13 @@ class KeyIndex:
     def key_columns(self, slots: Slots) -> list[pa.Array]:
         """Return the key values of slots, in key order and in the types of the schema."""
         if self._words is not None:
-            null = self._words.is_null(slots)
-            valid = ~null if null.size and null.any() else NO_MASK
-            out = [words_to_array(self._words.words(slots), valid, self._plain[0])]
+            out = [words_to_array(self._words.words(slots), _valid(self._words, slots), self._plain[0])]
         elif self._bytes is None:
             return []
         elif len(self.keys) > 1:
             out = unpack(self._bytes.rows(slots), self._plain)
         else:
-            null = self._bytes.is_null(slots)
-            valid = ~null if null.size and null.any() else NO_MASK
-            out = [self._bytes.rows(slots).array(valid, self._plain[0])]
+            out = [self._bytes.rows(slots).array(_valid(self._bytes, slots), self._plain[0])]
         return [_as(a, t) for a, t in zip(out, self.types, strict=True)]
 
     def hashes_of(self, slots: Slots) -> Hashes:
@@ -188,6 +183,24 @@ class KeyIndex:
         flat = [a.combine_chunks() if isinstance(a, pa.ChunkedArray) else a for a in arrays]
         return self._assign(flat, rows, NO_MASK, insert=True)
 
+    def adopt(self, other: KeyIndex, slots: Slots) -> Slots:
+        """Take over the keys of some slots of another index of the same keys, and return their slots here.
+
+        Parameters
+        ----------
+        other
+            An index of the same key columns.
+        slots
+            Slots in use there.
+        """
+        if self._words is not None and other._words is not None:
+            return self._words.assign(other._words.words(slots), _valid(other._words, slots), NO_MASK, insert=True)
+        if self._bytes is not None and other._bytes is not None:
+            theirs = other._bytes
+            rows, hashes = theirs.rows(slots), theirs.hashes(slots)
+            return self._bytes.assign(rows, hashes, _valid(theirs, slots), NO_MASK, insert=True)
+        return self._constant(slots.size, NO_MASK, insert=True)
+
     @property
     def _table(self) -> PlainWordTable | PlainBytesTable | None:
         return self._words if self._words is not None else self._bytes
@@ -209,6 +222,11 @@ class KeyIndex:
         """Bytes held."""
         table = self._table
         return 0 if table is None else table.nbytes
+
+
+def _valid(table: PlainWordTable | PlainBytesTable, slots: Slots) -> Mask:
+    null = table.is_null(slots)
+    return ~null if null.size and null.any() else NO_MASK
 
 
 def _as(array: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -21,12 +21,13 @@ from eventide.model.schema import aggregate_type
 __all__ = ["Accumulators", "accumulator"]
 
 
-def _quantile(aggregate: Aggregate, schema: pa.Schema) -> Accumulator:
-    sketched = aggregate.params["method"] == "sketch"
-    return sketch_quantile(aggregate, schema) if sketched else exact_quantile(aggregate, schema)
+def _quantile(aggregate: Aggregate, schema: pa.Schema, kind: pa.DataType) -> Accumulator:
+    if aggregate.params["method"] == "sketch":
+        return sketch_quantile(aggregate, schema, kind)
+    return exact_quantile(aggregate, schema, kind)
 
 
-_KINDS: dict[str, Callable[[Aggregate, pa.Schema], Accumulator]] = {
+_KINDS: dict[str, Callable[[Aggregate, pa.Schema, pa.DataType], Accumulator]] = {
     "collect": collect,
     "count": count,
     "expression": expression,
@@ -74,12 +75,15 @@ def accumulator(aggregate: Aggregate, schema: pa.Schema, event_time: str) -> Acc
     >>> a.finish(np.array([0, 1], np.int32)).to_pylist()
     [1.5, 5.0]
     """
-    make = _KINDS.get(aggregate.kind)
-    if make is None:
+    kind = _checked(aggregate, schema)
+    return _KINDS[aggregate.kind](aggregate, schema, kind)
+
+
+def _checked(aggregate: Aggregate, schema: pa.Schema) -> pa.DataType:
+    if aggregate.kind not in _KINDS:
         msg = f"there is no aggregate {aggregate.kind!r}"
         raise UnknownNameError(msg, hint=near_names(aggregate.kind, _KINDS))
-    aggregate_type(aggregate, schema)
-    return make(aggregate, schema)
+    return aggregate_type(aggregate, schema)
 
 
 class Accumulators:
@@ -109,7 +113,20 @@ class Accumulators:
 
     def __init__(self, aggregates: Sequence[tuple[str, Aggregate]], schema: pa.Schema, event_time: str) -> None:
         self.names = [name for name, _ in aggregates]
-        self._all = [accumulator(a, schema, event_time) for _, a in aggregates]
+        self.types = [_checked(a, schema) for _, a in aggregates]
+        self._made_of = (tuple(aggregates), schema)
+        self._make()
+
+    def another(self) -> Accumulators:
+        """Return an empty set of the same aggregates, without checking them again."""
+        new = object.__new__(Accumulators)
+        new.names, new.types, new._made_of = self.names, self.types, self._made_of
+        new._make()
+        return new
+
+    def _make(self) -> None:
+        aggregates, schema = self._made_of
+        self._all = [_KINDS[a.kind](a, schema, t) for (_, a), t in zip(aggregates, self.types, strict=True)]
         self._stores: list[Store] = []
         by_column: dict[str, OfMoments] = {}
         same: dict[tuple[str, tuple[str, ...]], Accumulator] = {}
@@ -128,11 +145,6 @@ class Accumulators:
                 one.moments = by_column[one.columns[0]].moments
         self._stores += [lead.moments for lead in by_column.values()]
         self.capacity = 0
-
-    @property
-    def types(self) -> list[pa.DataType]:
-        """Types of the results."""
-        return [one.type for one in self._all]
 
     @property
     def nbytes(self) -> int:

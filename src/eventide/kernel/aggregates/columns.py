@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from eventide.errors import SchemaError, near_names
 from eventide.kernel.compiled import have_compiler
 from eventide.kernel.keys_words import Mask, buffer_view, is_text, validity, word_type, words_of
 
@@ -17,20 +18,19 @@ _REST = np.int64(2**63 - 1)
 
 
 class Column:
-    """A column that is read from every batch, found by its place and checked by its name."""
+    """A column that is read from every batch; batches may have further columns, in any order."""
 
-    __slots__ = ("name", "place")
+    __slots__ = ("name",)
 
     def __init__(self, name: str, schema: pa.Schema) -> None:
+        if schema.get_field_index(name) < 0:
+            msg = f"there is no column {name!r}"
+            raise SchemaError(msg, hint=near_names(name, schema.names))
         self.name = name
-        self.place = schema.get_field_index(name)
 
     def of(self, batch: pa.RecordBatch) -> pa.Array:
-        """Return the column of a batch; batches may have further columns, in any order."""
-        schema = batch.schema
-        if self.place >= len(schema) or schema.field(self.place).name != self.name:
-            self.place = schema.get_field_index(self.name)
-        return batch.column(self.place)
+        """Return the column of a batch."""
+        return batch.column(batch.schema.get_field_index(self.name))
 
 
 def numbers_of(array: pa.Array) -> tuple[npt.NDArray[np.generic], Mask]:

@@ -91,6 +91,6 @@ class IntegerSum(_Integers):
         np.add.at(self._held, slots[keep], values[keep].astype(np.int64))
 
 
-def count(aggregate: Aggregate, schema: pa.Schema) -> Count:
+def count(aggregate: Aggregate, schema: pa.Schema, kind: pa.DataType) -> Count:
     """Return the accumulator of a count."""
     return Count(aggregate.columns, schema)

@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from eventide.kernel.aggregates.kept import Gathered, Kept
 from eventide.model.aggregate import Aggregate
-from eventide.model.schema import aggregate_type
 
 __all__ = ["expression"]
 
@@ -34,8 +33,7 @@ class _Evaluate:
         return found.take(pa.array(place, pa.int64(), mask=place < 0))
 
 
-def expression(aggregate: Aggregate, schema: pa.Schema) -> Kept:
+def expression(aggregate: Aggregate, schema: pa.Schema, kind: pa.DataType) -> Kept:
     """Return the accumulator of a Polars expression."""
     finish = _Evaluate(aggregate).finish
-    kind = aggregate_type(aggregate, schema)
     return Kept(aggregate.columns, schema, kind=kind, finish=finish, nulls=True)

@@ -201,21 +201,16 @@ class _Keep:
         return rows.values[0].take(pa.array(where, pa.int64(), mask=where < 0))
 
 
-def _kept(aggregate: Aggregate, schema: pa.Schema) -> Kept:
+def _kept(aggregate: Aggregate, schema: pa.Schema, kind: pa.DataType) -> Kept:
     keep = _Keep(aggregate.kind)
-    kind = schema.field(aggregate.columns[0]).type
     return Kept(aggregate.columns, schema, kind=kind, finish=keep.finish, prune=keep.rows)
 
 
-def extreme(aggregate: Aggregate, schema: pa.Schema) -> Accumulator:
+def extreme(aggregate: Aggregate, schema: pa.Schema, kind: pa.DataType) -> Accumulator:
     """Return the accumulator of a minimum or a maximum."""
-    return Extreme(aggregate, schema) if _fixed(aggregate, schema) else _kept(aggregate, schema)
+    return Extreme(aggregate, schema) if word_type(kind) else _kept(aggregate, schema, kind)
 
 
-def edge(aggregate: Aggregate, schema: pa.Schema) -> Accumulator:
+def edge(aggregate: Aggregate, schema: pa.Schema, kind: pa.DataType) -> Accumulator:
     """Return the accumulator of a first or a last value."""
-    return Edge(aggregate, schema) if _fixed(aggregate, schema) else _kept(aggregate, schema)
-
-
-def _fixed(aggregate: Aggregate, schema: pa.Schema) -> bool:
-    return bool(word_type(schema.field(aggregate.columns[0]).type))
+    return Edge(aggregate, schema) if word_type(kind) else _kept(aggregate, schema, kind)

@@ -62,7 +62,6 @@ def _fit(rows: Gathered) -> pa.Array:
     return pa.StructArray.from_arrays(parts, ["slope", "intercept", "r2"], mask=pa.array(mask))
 
 
-def linear_fit(aggregate: Aggregate, schema: pa.Schema) -> Kept:
+def linear_fit(aggregate: Aggregate, schema: pa.Schema, kind: pa.DataType) -> Kept:
     """Return the accumulator of a least-squares line."""
-    kind = pa.struct([("slope", pa.float64()), ("intercept", pa.float64()), ("r2", pa.float64())])
     return Kept(aggregate.columns, schema, kind=kind, finish=_fit)

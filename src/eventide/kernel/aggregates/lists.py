@@ -14,17 +14,13 @@ from eventide.model.aggregate import Aggregate
 __all__ = ["collect", "exact_quantile", "n_unique", "top_k"]
 
 
-def _kind(aggregate: Aggregate, schema: pa.Schema) -> pa.DataType:
-    return schema.field(aggregate.columns[0]).type
-
-
 def _collect(rows: Gathered) -> pa.Array:
     return list_of(rows.values[0].take(pa.array(rows.by_time())), rows.counts())
 
 
-def collect(aggregate: Aggregate, schema: pa.Schema) -> Kept:
+def collect(aggregate: Aggregate, schema: pa.Schema, kind: pa.DataType) -> Kept:
     """Return the accumulator of all values, in event-time order."""
-    return Kept(aggregate.columns, schema, kind=pa.list_(_kind(aggregate, schema)), finish=_collect)
+    return Kept(aggregate.columns, schema, kind=kind, finish=_collect)
 
 
 class _Largest:
@@ -47,10 +43,9 @@ class _Largest:
         return list_of(rows.values[0].take(pa.array(self.rows(rows))), np.minimum(rows.counts(), self._k))
 
 
-def top_k(aggregate: Aggregate, schema: pa.Schema) -> Kept:
+def top_k(aggregate: Aggregate, schema: pa.Schema, kind: pa.DataType) -> Kept:
     """Return the accumulator of the `k` largest values."""
     largest = _Largest(int(aggregate.params["k"]))
-    kind = pa.list_(_kind(aggregate, schema))
     return Kept(aggregate.columns, schema, kind=kind, finish=largest.finish, prune=largest.rows)
 
 
@@ -70,9 +65,9 @@ def _n_unique(rows: Gathered) -> pa.Array:
     return pa.array(np.bincount(rows.group[_distinct(rows)], minlength=rows.groups).astype(np.int64))
 
 
-def n_unique(aggregate: Aggregate, schema: pa.Schema) -> Kept:
+def n_unique(aggregate: Aggregate, schema: pa.Schema, kind: pa.DataType) -> Kept:
     """Return the accumulator of the number of distinct values."""
-    return Kept(aggregate.columns, schema, kind=pa.int64(), finish=_n_unique, prune=_distinct)
+    return Kept(aggregate.columns, schema, kind=kind, finish=_n_unique, prune=_distinct)
 
 
 class _Quantile:
@@ -97,7 +92,7 @@ class _Quantile:
         return pa.array(out, pa.float64(), mask=None if has.all() else ~has)
 
 
-def exact_quantile(aggregate: Aggregate, schema: pa.Schema) -> Kept:
+def exact_quantile(aggregate: Aggregate, schema: pa.Schema, kind: pa.DataType) -> Kept:
     """Return the accumulator of an exact quantile."""
     finish = _Quantile(float(aggregate.params["q"])).finish
-    return Kept(aggregate.columns, schema, kind=pa.float64(), finish=finish)
+    return Kept(aggregate.columns, schema, kind=kind, finish=finish)

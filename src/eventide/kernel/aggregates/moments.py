@@ -60,13 +60,13 @@ class OfMoments:
         self.moments.restore(slots, columns)
 
 
-def moments(aggregate: Aggregate, schema: pa.Schema) -> OfMoments:
+def moments(aggregate: Aggregate, schema: pa.Schema, kind: pa.DataType) -> OfMoments:
     """Return the accumulator of a mean, a variance or a standard deviation."""
     return OfMoments(aggregate, schema)
 
 
-def sum_(aggregate: Aggregate, schema: pa.Schema) -> Accumulator:
+def sum_(aggregate: Aggregate, schema: pa.Schema, kind: pa.DataType) -> Accumulator:
     """Return the accumulator of a sum: integers stay integers."""
-    if pa.types.is_floating(schema.field(aggregate.columns[0]).type):
+    if pa.types.is_floating(kind):
         return OfMoments(aggregate, schema)
     return IntegerSum(aggregate.columns, schema)

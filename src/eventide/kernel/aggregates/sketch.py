@@ -151,6 +151,6 @@ class Sketch:
         self._add(owner[mine], flat[0], flat[1])
 
 
-def sketch_quantile(aggregate: Aggregate, schema: pa.Schema) -> Sketch:
+def sketch_quantile(aggregate: Aggregate, schema: pa.Schema, kind: pa.DataType) -> Sketch:
     """Return the accumulator of a sketched quantile."""
     return Sketch(aggregate, schema)

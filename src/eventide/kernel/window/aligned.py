@@ -1,0 +1,390 @@
+"""The fast machine of tumbling and sliding windows that fire once, at the watermark.
+
+Events go into panes (`grid`), panes lie in blocks (`blocks`), a window is emitted when the watermark of the
+machine passes its end. A row's verdict, late or not, is by the watermark that it met, so that it does not
+depend on how rows were cut into batches. Where windows overlap, an event may be late for the first of its
+windows and on time for the others: it counts in those, and only an event that is late for all of them goes
+to the port ``late``. Such events are kept apart in blocks of their own by the number of windows they missed.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from eventide.errors import UsageError
+from eventide.kernel.aggregates.accumulator import plain_array
+from eventide.kernel.aggregates.build import Accumulators
+from eventide.kernel.hashing import key_groups, key_hashes
+from eventide.kernel.keys import KeyIndex
+from eventide.kernel.keys_words import NO_MASK, Mask, buffer_view
+from eventide.kernel.window.blocks import MOST_PANES, Block, Groups
+from eventide.kernel.window.grid import grid_of
+from eventide.kernel.window.order import hash_order, time_span
+from eventide.model.aggregate import Aggregate
+from eventide.model.batch import WATERMARK_COLUMN, visible
+from eventide.model.graph import Window
+from eventide.model.machine import LATE, MAIN, Emit, Step
+from eventide.model.schema import window_schema
+from eventide.model.state import ALL_GROUPS, GROUP_COLUMN, State, group_array, select_groups
+from eventide.model.time import EVENT_TIME, MAX_TIME, MIN_TIME
+from eventide.model.window import Sliding, Tumbling
+
+__all__ = ["AlignedWindowMachine", "is_aligned"]
+
+Int64Array = npt.NDArray[np.int64]
+Slots = npt.NDArray[np.int32]
+
+_ROOM = 4_096
+"""Groups that a block of several panes is meant for."""
+
+_MASKS = 4
+"""Up to so many blocks take a batch by masks, more by sorting it."""
+
+_SORT_AFTER = 65_536
+
+
+def is_aligned(node: Window) -> bool:
+    """Tell whether this machine can run a window.
+
+    Examples
+    --------
+    >>> from eventide.model.graph import Read, Ref
+    >>> is_aligned(Window(Ref(Read("log://a")), Tumbling(10), ()))
+    True
+    """
+    fires_once = node.trigger is None and node.allowed_lateness == 0
+    return isinstance(node.window, Tumbling | Sliding) and fires_once and node.timestamp in ("start", "end")
+
+
+class AlignedWindowMachine:
+    """A machine for tumbling and sliding windows without a trigger of one's own and without allowed lateness.
+
+    Results leave in the order of window start and key hash. A row that is late for all its windows leaves by
+    the port ``late``; in overlapping windows it may be late for some and then counts in the others only.
+
+    Parameters
+    ----------
+    node
+        The window and its aggregates.
+    schema
+        Schema of the events.
+    keys
+        Key columns; none: one key.
+    event_time
+        The event-time column, without nulls.
+    groups
+        The key groups that the machine owns; rows of others are ignored.
+
+    Raises
+    ------
+    UsageError
+        The window needs another machine.
+
+    Examples
+    --------
+    >>> from eventide.model.aggregate import count
+    >>> from eventide.model.graph import Read, Ref
+    >>> node = Window(Ref(Read("log://a")), Tumbling(10), (("n", count()),))
+    >>> schema = pa.schema([("t", EVENT_TIME)])
+    >>> machine = AlignedWindowMachine(node, schema=schema, keys=(), event_time="t")
+    >>> events = pa.record_batch({"t": pa.array([1, 4, 30], EVENT_TIME)}, schema=schema)
+    >>> machine.push(Step(0, 0, events, watermark=20))[0].batch.column("n").to_pylist()
+    [2]
+    """
+
+    def __init__(
+        self, node: Window, *, schema: pa.Schema, keys: Sequence[str], event_time: str, groups: range = ALL_GROUPS
+    ) -> None:
+        if not is_aligned(node) or not isinstance(node.window, Tumbling | Sliding):
+            msg = f"{node.window} with this trigger or lateness is not a window of the aligned machine"
+            raise UsageError(msg, hint="build the machine with eventide.kernel.window.build.window_machine")
+        self._schema = visible(schema)
+        self._names = self._schema.names
+        self._keys = tuple(keys)
+        self._aggregates: tuple[tuple[str, Aggregate], ...] = node.aggregates
+        self._event_time = event_time
+        self._groups = groups
+        self._at_end = node.timestamp == "end"
+        self._out = window_schema(node, self._schema, self._keys)
+        self._grid = grid_of(node.window)
+        self._empty = Accumulators(self._aggregates, self._schema, event_time)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._watermark = MIN_TIME
+        self._closed = self._grid.closed(MIN_TIME)
+        self._blocks: list[list[Block]] = [[] for _ in range(self._grid.overlap)]
+        self._fill = 0  # groups per pane of the last block that was dropped
+        self._room = 256  # groups of the last window that was merged
+
+    # -- rows -----------------------------------------------------------------------------------------
+
+    def push(self, step: Step) -> list[Emit]:
+        """Take one step: its rows by the watermark before it, then its watermark."""
+        late = None
+        batch = step.batch
+        if batch is not None and batch.num_rows:
+            late = self._take(batch)
+        watermark = MAX_TIME if step.end else step.watermark
+        out: list[Emit] = []
+        if watermark > self._watermark:
+            self._watermark = watermark
+            closed = self._grid.closed(watermark)
+            if closed > self._closed:
+                out = self._close(closed)
+                self._closed = closed
+        if late is not None:
+            out.append(Emit(LATE, late))
+        return out
+
+    def _take(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
+        """Put the rows of a batch into their panes and return those that are late for all their windows."""
+        schema = batch.schema
+        times: Int64Array = buffer_view(batch.column(schema.get_field_index(self._event_time)), "i8")  # type: ignore[assignment]
+        grid = self._grid
+        low, high = time_span(times)
+        first, last = grid.pane_of(low), grid.pane_of(high)
+        marks = schema.get_field_index(WATERMARK_COLUMN)
+        if marks < 0 and self._closed < grid.first_window(first):
+            self._put(batch, times, (first, last), 0, NO_MASK)
+            return None
+        if marks < 0:
+            closed: Int64Array = np.full(times.size, self._closed)
+        else:
+            met: Int64Array = buffer_view(batch.column(marks), "i8")  # type: ignore[assignment]
+            closed = np.maximum(grid.closed_by(met), self._closed)
+        return self._judge(batch, times, closed)
+
+    def _judge(self, batch: pa.RecordBatch, times: Int64Array, closed: Int64Array) -> pa.RecordBatch | None:
+        grid = self._grid
+        panes = grid.panes_of(times)
+        first_window = (panes - grid.per_window + grid.per_slide) // grid.per_slide
+        missed = np.where(closed >= first_window, closed + 1 - first_window, 0)
+        late = closed >= panes // grid.per_slide
+        for skip in np.unique(missed[~late]).tolist():
+            chosen = (missed == skip) & ~late
+            some = panes[chosen]
+            self._put(batch, times, (int(some.min()), int(some.max())), skip, chosen)
+        if not late.any():
+            return None
+        rows = batch.select(self._names).filter(pa.array(late))
+        if self._groups != ALL_GROUPS:
+            groups = key_groups(key_hashes(rows, self._keys))
+            rows = rows.filter(pa.array((groups >= self._groups.start) & (groups < self._groups.stop)))
+        return rows if rows.num_rows else None
+
+    def _put(self, batch: pa.RecordBatch, times: Int64Array, span: tuple[int, int], skip: int, select: Mask) -> None:
+        """Add the selected rows, which lie in the panes of `span` (its last included)."""
+        held = self._blocks[skip]
+        first, last = span
+        if len(held) == 1 and held[0].first <= first and last < held[0].stop:
+            block = held[0]
+            panes = None if block.stop - block.first == 1 else self._grid.panes_of(times)
+            block.add(batch, times, panes, select)
+            return
+        panes = self._grid.panes_of(times)
+        blocks = self._cover(held, panes[select] if select.size else panes, span)
+        if len(blocks) > _MASKS:
+            self._put_sorted(batch, times, panes, select, blocks)
+            return
+        for block in blocks:
+            inside = (panes >= block.first) & (panes < block.stop)
+            block.add(batch, times, panes, inside & select if select.size else inside)
+
+    @staticmethod
+    def _put_sorted(
+        batch: pa.RecordBatch, times: Int64Array, panes: Int64Array, select: Mask, blocks: list[Block]
+    ) -> None:
+        rows = np.flatnonzero(select) if select.size else np.arange(times.size)
+        rows = rows[np.argsort(panes[rows], kind="stable")]
+        batch, times, panes = batch.take(pa.array(rows)), times[rows], panes[rows]
+        begins = np.searchsorted(panes, [b.first for b in blocks]).tolist()
+        ends = np.searchsorted(panes, [b.stop for b in blocks]).tolist()
+        for block, a, b in zip(blocks, begins, ends, strict=True):
+            block.add(batch.slice(a, b - a), times[a:b], panes[a:b])
+
+    def _cover(self, held: list[Block], panes: Int64Array, span: tuple[int, int]) -> list[Block]:
+        """Return the blocks that hold some panes, in order; those that are missing are made and kept in `held`."""
+        first, last = span
+        present = range(first, last + 1) if last - first < _MASKS else np.unique(panes).tolist()
+        density = max(1, panes.size // (last - first + 1), self._fill)
+        width = min(MOST_PANES, 1 << max(0, (_ROOM // density).bit_length() - 1))
+        out: list[Block] = []
+        for pane in present:
+            if out and pane < out[-1].stop:
+                continue
+            at = bisect.bisect_right(held, pane, key=_first_pane)
+            if at == 0 or held[at - 1].stop <= pane:
+                begin = pane // width * width
+                end = begin + width
+                if at > 0:
+                    begin = max(begin, held[at - 1].stop)
+                if at < len(held):
+                    end = min(end, held[at].first)
+                held.insert(at, self._block(begin, end))
+                at += 1
+            out.append(held[at - 1])
+        return out
+
+    def _block(self, first: int, stop: int) -> Block:
+        room = min(self._fill + (self._fill >> 3), 1 << 24) * (stop - first)
+        return Block(
+            first,
+            stop,
+            make_keys=self._make_keys,
+            accumulators=self._empty.another(),
+            capacity=max(256, min(room, max(_ROOM, self._fill + (self._fill >> 3)))),
+        )
+
+    def _make_keys(self, capacity: int) -> KeyIndex:
+        return KeyIndex(self._schema, self._keys, self._groups, capacity=capacity)
+
+    # -- results --------------------------------------------------------------------------------------
+
+    def _close(self, closed: int) -> list[Emit]:
+        """Emit the windows up to `closed`, and drop the blocks that no window needs any more."""
+        if self._grid.overlap == 1:
+            parts = [
+                (block, groups, groups.panes)
+                for block in self._blocks[0]
+                if block.first <= closed and (groups := block.groups(self._closed + 1, closed + 1)).slots.size
+            ]
+        else:
+            parts = [
+                (block, groups, np.full(groups.slots.size, window))
+                for window in self._due(closed)
+                if (groups := (block := self._merged(window)).groups(window, window + 1)).slots.size
+            ]
+        out = [Emit(MAIN, _joined([self._results(*part) for part in parts]))] if parts else []
+        for held in self._blocks:
+            done = sum(1 for block in held if self._grid.last_window(block.stop - 1) <= closed)
+            for block in held[:done]:
+                self._fill = max(1, block.size // (block.stop - block.first))
+            del held[:done]
+        return out
+
+    def _due(self, closed: int) -> list[int]:
+        """Return the windows up to `closed` that have events and were not emitted yet, in order."""
+        grid = self._grid
+        found: list[Int64Array] = []
+        for skip, held in enumerate(self._blocks):
+            for block in held:
+                if grid.first_window(block.first) + skip > closed:
+                    break
+                panes = np.unique(block.groups(block.first, block.stop).panes)
+                low = (panes - grid.per_window + grid.per_slide) // grid.per_slide + skip
+                windows = (low[:, None] + np.arange(grid.overlap - skip)).ravel()
+                found.append(windows[windows <= np.repeat(panes // grid.per_slide, grid.overlap - skip)])
+        if not found:
+            return []
+        due = np.unique(np.concatenate(found))
+        windows_due: list[int] = due[(due > self._closed) & (due <= closed)].tolist()
+        return windows_due
+
+    def _merged(self, window: int) -> Block:
+        """Return the panes of a window as one block."""
+        grid = self._grid
+        whole = Block(
+            window, window + 1, make_keys=self._make_keys, accumulators=self._empty.another(), capacity=self._room
+        )
+        first = window * grid.per_slide
+        for skip, held in enumerate(self._blocks):
+            stop = first + grid.per_window - skip * grid.per_slide
+            for block in held:
+                if block.first < stop and block.stop > first:
+                    whole.absorb(block, block.groups(first, stop))
+        self._room = max(256, whole.size + (whole.size >> 3))
+        return whole
+
+    def _results(self, block: Block, groups: Groups, windows: Int64Array) -> pa.RecordBatch:
+        """Return the results of some groups of a block, by window and key hash."""
+        hashes = block.keys.hashes_of(groups.keys)
+        if block.stop - block.first == 1:
+            order = hash_order(hashes)
+        else:
+            order = np.lexsort((hashes, windows)).astype(np.int64)
+        if order.size > _SORT_AFTER:
+            # State is wide, results are narrow: many groups are read as they lie and the results brought in order.
+            return self._columns(block, groups.slots, groups.keys, windows).take(pa.array(order))
+        return self._columns(block, groups.slots[order], groups.keys[order], windows[order])
+
+    def _columns(self, block: Block, slots: Slots, keys: Slots, windows: Int64Array) -> pa.RecordBatch:
+        starts = self._grid.starts(windows)
+        ends = starts + self._grid.size
+        columns = block.keys.key_columns(keys)
+        columns += [pa.array(starts).view(EVENT_TIME), pa.array(ends).view(EVENT_TIME)]
+        if self._at_end:
+            columns.append(pa.array(ends + (self._grid.right - 1)).view(EVENT_TIME))
+        columns += block.accumulators.finish(slots, starts)
+        return pa.RecordBatch.from_arrays(columns, schema=self._out)
+
+    @property
+    def watermark(self) -> int:
+        """Watermark of the output, ns: the start of the oldest window that may still be emitted."""
+        if self._at_end or self._watermark in (MIN_TIME, MAX_TIME):
+            return self._watermark
+        return max(MIN_TIME, self._grid.start(self._closed + 1))
+
+    # -- state ----------------------------------------------------------------------------------------
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of state held."""
+        return sum(block.nbytes for held in self._blocks for block in held)
+
+    def snapshot(self) -> State:
+        """Return the open panes, one row per key and pane, and the watermark."""
+        tables = [self._table(block, skip) for skip, held in enumerate(self._blocks) for block in held]
+        panes = pa.concat_tables(tables) if tables else self._table(self._block(0, 1), 0)
+        return {"panes": panes, "time": pa.table({"watermark": pa.array([self._watermark], pa.int64())})}
+
+    def _table(self, block: Block, skip: int) -> pa.Table:
+        groups = block.groups(max(block.first, (self._closed + 1) * self._grid.per_slide), block.stop)
+        columns = {
+            GROUP_COLUMN: group_array(block.keys.groups_of(groups.keys)),
+            "skip": pa.array(np.full(groups.slots.size, skip), pa.int64()),
+            "pane": pa.array(groups.panes),
+        }
+        columns |= {f"key.{n}": a for n, a in block.keys.snapshot(groups.keys).items()}
+        columns |= {f"state.{n}": a for n, a in block.accumulators.snapshot(groups.slots).items()}
+        return pa.table(columns)
+
+    def restore(self, state: State) -> None:
+        """Take over a state, in place of what is held."""
+        self._clear()
+        self._watermark = state["time"].column("watermark")[0].as_py()
+        self._closed = self._grid.closed(self._watermark)
+        table = select_groups({"panes": state["panes"]}, self._groups)["panes"].combine_chunks()
+        if table.num_rows == 0:
+            return
+        panes = table.column("pane").to_numpy()
+        skips = table.column("skip").to_numpy()
+        order = np.lexsort((panes, skips))
+        table, panes, skips = table.take(pa.array(order)), panes[order], skips[order]
+        distinct = 1 + int(np.count_nonzero((panes[1:] != panes[:-1]) | (skips[1:] != skips[:-1])))
+        self._fill = max(1, table.num_rows // distinct)
+        for skip in np.unique(skips).tolist():
+            rows = np.flatnonzero(skips == skip)
+            some = panes[rows]
+            for block in self._cover(self._blocks[skip], some, (int(some[0]), int(some[-1]))):
+                low, high = np.searchsorted(some, [block.first, block.stop]).tolist()
+                part = table.slice(rows[0] + low, high - low)
+                block.restore(_columns_of(part, "key."), some[low:high], _columns_of(part, "state."))
+
+
+def _first_pane(block: Block) -> int:
+    return block.first
+
+
+def _columns_of(table: pa.Table, prefix: str) -> dict[str, pa.Array]:
+    names = [n for n in table.column_names if n.startswith(prefix)]
+    return {n[len(prefix) :]: plain_array(table.column(n)) for n in names}
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)

@@ -1,0 +1,151 @@
+"""Blocks: the state of a run of panes, one table that is dropped whole when the last of them is done.
+
+A block of one pane is the usual case: the slots of its key index are the slots of its accumulators. Where
+panes hold few events, a block takes many of them, so that a pane costs rows and not a table; then a second
+table goes from (key slot, pane) to slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from eventide.kernel.aggregates.accumulator import State
+from eventide.kernel.aggregates.build import Accumulators
+from eventide.kernel.compiled import have_compiler
+from eventide.kernel.keys import KeyIndex
+from eventide.kernel.keys_plain import PlainWordTable
+from eventide.kernel.keys_words import NO_MASK, Mask
+from eventide.model.state import ALL_GROUPS
+
+__all__ = ["MOST_PANES", "Block", "Groups"]
+
+Int64Array = npt.NDArray[np.int64]
+Slots = npt.NDArray[np.int32]
+
+MOST_PANES = 4_096
+"""A block has at most so many panes."""
+
+_SHIFT = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Some slots of a block: the slot, its pane, and the slot of its key."""
+
+    slots: Slots
+    panes: Int64Array
+    keys: Slots
+
+
+class Block:
+    """State of the panes `first` to `stop`.
+
+    Parameters
+    ----------
+    first, stop
+        The run of panes, at most `MOST_PANES`.
+    make_keys
+        Makes an empty key index with room for some keys.
+    accumulators
+        Empty.
+    capacity
+        How many groups to make room for at once.
+    """
+
+    def __init__(
+        self,
+        first: int,
+        stop: int,
+        *,
+        make_keys: Callable[[int], KeyIndex],
+        accumulators: Accumulators,
+        capacity: int = 256,
+    ) -> None:
+        self.first, self.stop = first, stop
+        self.keys = make_keys(capacity)
+        self.accumulators = accumulators
+        self._pairs = _pairs(capacity) if stop - first > 1 else None
+        self._resize()
+
+    def _resize(self) -> None:
+        capacity = self.keys.capacity if self._pairs is None else self._pairs.capacity
+        if capacity > self.accumulators.capacity:
+            self.accumulators.resize(capacity)
+
+    @property
+    def size(self) -> int:
+        """Number of groups."""
+        return self.keys.size if self._pairs is None else self._pairs.size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        pairs = 0 if self._pairs is None else self._pairs.nbytes
+        return self.keys.nbytes + pairs + self.accumulators.nbytes
+
+    def add(self, batch: pa.RecordBatch, times: Int64Array, panes: Int64Array | None, select: Mask = NO_MASK) -> None:
+        """Add the selected rows, all of them in panes of this block.
+
+        Parameters
+        ----------
+        batch
+            Events.
+        times
+            Their event times, ns.
+        panes
+            Their panes; needed only where the block has several.
+        select
+            Which rows; left out: all.
+        """
+        slots = self.keys.slots(batch, select)
+        if self._pairs is not None:
+            assert panes is not None
+            slots = self._pair(slots, panes)
+        self._resize()
+        self.accumulators.update(slots, batch, times)
+
+    def _pair(self, keys: Slots, panes: Int64Array) -> Slots:
+        assert self._pairs is not None
+        words = (keys.astype(np.int64) << _SHIFT) | ((panes - self.first) & (MOST_PANES - 1))
+        return self._pairs.assign(words, NO_MASK, keys >= 0, insert=True)
+
+    def groups(self, first: int, stop: int) -> Groups:
+        """Return the groups of the panes `first` to `stop` (of which some may lie outside)."""
+        slots = np.arange(self.size, dtype=np.int32)
+        if self._pairs is None:
+            if not first <= self.first < stop:
+                slots = slots[:0]
+            return Groups(slots, np.full(slots.size, self.first, np.int64), slots)
+        words = self._pairs.words(slots)
+        panes = (words & (MOST_PANES - 1)) + self.first
+        if first > self.first or stop < self.stop:
+            slots = np.flatnonzero((panes >= first) & (panes < stop)).astype(np.int32)
+            words, panes = words[slots], panes[slots]
+        return Groups(slots, panes, (words >> _SHIFT).astype(np.int32))
+
+    def absorb(self, other: Block, groups: Groups) -> None:
+        """Add groups of another block to the one pane of this one."""
+        into = self.keys.adopt(other.keys, groups.keys)
+        self._resize()
+        self.accumulators.merge(into, other.accumulators, groups.slots)
+
+    def restore(self, keys: dict[str, pa.Array], panes: Int64Array, columns: State) -> None:
+        """Take over groups from a snapshot; those of other key groups are left out."""
+        slots = self.keys.restore(keys, panes.size)
+        if self._pairs is not None:
+            slots = self._pair(slots, panes)
+        self._resize()
+        self.accumulators.restore(slots, columns)
+
+
+def _pairs(capacity: int) -> PlainWordTable:
+    if have_compiler():
+        from eventide.kernel.keys_table import WordTable
+
+        return WordTable(ALL_GROUPS, capacity)  # type: ignore[return-value]
+    return PlainWordTable(ALL_GROUPS, capacity)
