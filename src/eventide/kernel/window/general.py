@@ -137,8 +137,11 @@ class TimeWindows:
         if mark in (MIN_TIME, MAX_TIME):
             return mark
         low = int(horizon(np.array([mark]), self._node.allowed_lateness)[0])
-        if low == MIN_TIME or self._node.timestamp == "end":
+        if low == MIN_TIME:
             return low
+        if self._node.timestamp == "end":
+            # A session that grew takes back panes of when it ended earlier.
+            return min(low, self._firing.panes.earliest()) if isinstance(window, Session) else low
         if isinstance(window, GlobalWindow):
             return MIN_TIME
         if isinstance(window, Session):

@@ -9,7 +9,7 @@ from eventide.kernel.window.triggers import BoolArray, Program
 from eventide.model.batch import Int64Array
 from eventide.model.time import MAX_TIME
 
-__all__ = ["NO_STAMP", "Entries", "locate", "sort_pairs", "spans"]
+__all__ = ["NO_STAMP", "Entries", "distinct", "locate", "sort_pairs", "spans"]
 
 NO_STAMP = np.iinfo(np.int64).min
 """No event of the pane was ahead of its watermark."""
@@ -30,6 +30,19 @@ def spans(first: Int64Array, stop: Int64Array) -> Int64Array:
     total = int(ends[-1]) if ends.size else 0
     out: Int64Array = np.arange(total) + np.repeat(first - (ends - lengths), lengths)
     return out
+
+
+def distinct(values: Int64Array) -> Int64Array:
+    """Return the distinct values of a sorted array.
+
+    Examples
+    --------
+    >>> distinct(np.array([1, 1, 4])).tolist()
+    [1, 4]
+    """
+    head = np.ones(values.size, bool)
+    np.not_equal(values[1:], values[:-1], out=head[1:])
+    return values[head]
 
 
 def sort_pairs(major: Int64Array, minor: Int64Array) -> npt.NDArray[np.intp]:

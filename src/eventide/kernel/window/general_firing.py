@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
 from eventide.kernel.aggregates.build import Accumulators
-from eventide.kernel.window.general_entries import NO_STAMP, Entries, spans
+from eventide.kernel.window.general_entries import NO_STAMP, Entries, distinct, spans
 from eventide.kernel.window.panes import PaneWriter
 from eventide.kernel.window.triggers import NEVER, BoolArray, Program, Runs
 from eventide.model.batch import Int64Array
@@ -76,6 +77,7 @@ class Firing:
         self.watermark = MIN_TIME
         self.clock = MIN_TIME
         self._stamp = stamp
+        self.stamped = bool(stamp)
         self._room = 0
         self._batch: pa.RecordBatch | None = None
         self._times: Int64Array = np.empty(0, np.int64)
@@ -158,6 +160,31 @@ class Firing:
             active, cursor = active[keep], now.stop[keep]
         self.entries.state[slots] = state
         return np.concatenate(refused) if refused else np.empty(0, np.int64)
+
+    def add_extended(self, index: Int64Array, slots: npt.NDArray[np.int32]) -> None:
+        """Take events into the contents of sessions that were extended for them, and show them to the trigger.
+
+        Parameters
+        ----------
+        index
+            Rows of the batch.
+        slots
+            Their sessions, -1 for those that have none yet.
+        """
+        batch, times = self._batch, self._times
+        assert batch is not None
+        if index.size == batch.num_rows:
+            self.accumulators.update(slots, batch, times)
+        else:
+            by_row = np.full(batch.num_rows, -1, np.int32)
+            by_row[index] = slots
+            self.accumulators.update(by_row, batch, times)
+        if self.program.clocks:
+            touched = distinct(np.sort(slots[slots >= 0])).astype(np.int64)
+            state, ones = self.entries.state[touched], np.ones(touched.size, np.int64)
+            runs = Runs(np.zeros_like(ones), ones, np.zeros(touched.size, bool), self.clock)
+            self.program.root.advance(state, runs, np.ones(touched.size, bool))
+            self.entries.state[touched] = state
 
     def _fire(self, slots: Int64Array, state: Int64Array, complete: BoolArray, firing: BoolArray) -> BoolArray:
         if not firing.any():

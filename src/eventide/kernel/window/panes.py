@@ -15,9 +15,9 @@ from eventide.kernel.aggregates.build import Accumulators
 from eventide.kernel.keys import KeyIndex
 from eventide.kernel.window.general_entries import NO_STAMP, Entries
 from eventide.kernel.window.triggers import BoolArray
-from eventide.model.batch import Int64Array
-from eventide.model.graph import Window
-from eventide.model.time import EVENT_TIME
+from eventide.model.batch import Int64Array, event_times
+from eventide.model.graph import WINDOW_START, Window
+from eventide.model.time import EVENT_TIME, MAX_TIME
 
 __all__ = ["TIMINGS", "PaneWriter", "Timing"]
 
@@ -139,6 +139,13 @@ class PaneWriter:
         if self.standing is not None and not which.all():
             self.standing = self.standing.filter(pa.array(which))
             self.standing_slots = self.standing_slots[which]
+
+    def earliest(self) -> int:
+        """Return the earliest event time among the panes that may be taken back, `MAX_TIME` when there is none."""
+        if self.standing is None or self.standing.num_rows == 0:
+            return MAX_TIME
+        times = event_times(self.standing, WINDOW_START if self._timestamp == "start" else "event_time")
+        return int(times.min())
 
     def stand(self, slots: Int64Array, batch: pa.RecordBatch) -> None:
         """Take rows as the panes that their slots would have to take back."""

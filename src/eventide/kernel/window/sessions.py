@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from eventide.kernel.compiled import have_compiler
 from eventide.kernel.window.general_aligned import Arrivals, horizon
+from eventide.kernel.window.general_entries import distinct, sort_pairs
 from eventide.kernel.window.general_firing import Firing, Rows
+from eventide.kernel.window.sessions_extend import extend_sessions
 from eventide.kernel.window.sessions_link import Links, bridges, last_before, link, running_extents
 from eventide.kernel.window.triggers import BoolArray
 from eventide.model.batch import Int64Array
@@ -42,8 +45,11 @@ class SessionRows:
         if not open_.all():
             refused.append(rows.index[~open_])
             rows = rows.where(open_)
+        late = bool((rows.time < rows.met).any())
+        if not late:
+            rows = self._extend(rows)
         while rows.index.size:
-            part, rows = self._next_part(rows)
+            part, rows = self._next_part(rows, late=late)
             closed = self._in_finished(part)
             if closed.any():
                 refused.append(part.index[closed])
@@ -56,12 +62,24 @@ class SessionRows:
 
     # -- parts --------------------------------------------------------------------------------------
 
-    def _next_part(self, rows: Arrivals) -> tuple[Arrivals, Arrivals]:
+    def _extend(self, rows: Arrivals) -> Arrivals:
+        """Put in the rows that only extend one session, and return the others."""
+        firing = self._firing
+        entries = firing.entries
+        slots = entries.slots()
+        simple = firing.program.silent and not (firing.program.finishes or firing.stamped) and have_compiler()
+        if not simple or not 0 < slots.size <= 8 * rows.index.size:
+            return rows
+        by_row, taken = extend_sessions(entries, rows.key, rows.time, gap=self._gap)
+        if taken == 0:
+            return rows
+        firing.add_extended(rows.index, by_row)
+        return rows.where(by_row < 0) if taken < rows.index.size else rows.where(np.empty(0, np.int64))
+
+    def _next_part(self, rows: Arrivals, *, late: bool) -> tuple[Arrivals, Arrivals]:
         """Return the rows that can go in together, and the others."""
         silent = self._firing.program.silent
-        behind = rows.time < rows.met
         nothing = rows.where(np.empty(0, np.int64))
-        late = bool(behind.any())
         if silent and not late:
             return rows, nothing
         order = np.argsort(rows.key, kind="stable")
@@ -73,7 +91,7 @@ class SessionRows:
         lives = self._lives(key[head])
         cut = np.zeros(key.size, bool)
         if late:
-            cut |= self._after_watermark(rows, behind, lives)
+            cut |= self._after_watermark(rows, rows.time < rows.met, lives)
         if not silent:
             entries = self._firing.entries
             extents = (entries.key[lives], entries.start[lives], entries.end[lives])
@@ -122,7 +140,7 @@ class SessionRows:
         if not self._firing.program.finishes:
             return out
         entries = self._firing.entries
-        slots = entries.of_keys(np.unique(rows.key))
+        slots = entries.of_keys(distinct(np.sort(rows.key)))
         slots = slots[entries.finished[slots]]
         if slots.size == 0:
             return out
@@ -136,17 +154,18 @@ class SessionRows:
         """Put rows in; return the places of those to look at again because their session finished before them."""
         firing = self._firing
         entries = firing.entries
-        lives = self._lives(np.unique(rows.key))
-        links = link(
-            rows.key, rows.time, lives=(entries.key[lives], entries.start[lives], entries.end[lives]), gap=self._gap
-        )
-        order = np.argsort(links.of_row, kind="stable")
+        by_time = sort_pairs(rows.key, rows.time)
+        lives = self._lives(distinct(rows.key[by_time]))
+        extents = (entries.key[lives], entries.start[lives], entries.end[lives])
+        links = link(rows.key, rows.time, lives=extents, gap=self._gap, order=by_time)
+        # Groups are in the order of key and start, so that rows by key and time are by group, too.
+        order = by_time if firing.program.silent else np.argsort(links.of_row, kind="stable")
         group = links.of_row[order]
         first = np.flatnonzero(np.append(True, group[1:] != group[:-1]))
         stop = np.append(first[1:], group.size)
         linked = group[first]
         start, end = links.start[linked], links.end[linked]
-        met = rows.met[order][stop - 1]
+        met = np.maximum.reduceat(rows.met[order], first)
         complete = end <= met
         slots = self._open(links, lives, linked)
         time = rows.time[order]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from eventide.kernel.window.general_entries import locate, sort_pairs
 from eventide.kernel.window.triggers import BoolArray
@@ -35,7 +36,9 @@ class Links(NamedTuple):
         return int(self.key.size)
 
 
-def link(key: Int64Array, time: Int64Array, *, lives: Intervals, gap: int) -> Links:
+def link(
+    key: Int64Array, time: Int64Array, *, lives: Intervals, gap: int, order: npt.NDArray[np.intp] | None = None
+) -> Links:
     """Return which rows make one session, with each other and with open ones.
 
     Parameters
@@ -46,6 +49,8 @@ def link(key: Int64Array, time: Int64Array, *, lives: Intervals, gap: int) -> Li
         Open sessions; those of a key are disjoint.
     gap
         ns.
+    order
+        The rows by key and time, where it is known.
 
     Examples
     --------
@@ -54,7 +59,8 @@ def link(key: Int64Array, time: Int64Array, *, lives: Intervals, gap: int) -> Li
     >>> links.of_row.tolist(), links.end.tolist()
     ([0, 1, 0], [15, 40])
     """
-    order = sort_pairs(key, time)
+    if order is None:
+        order = sort_pairs(key, time)
     k, t = key[order], time[order]
     new = np.ones(k.size, bool)
     new[1:] = (k[1:] != k[:-1]) | (t[1:] >= t[:-1] + gap)
