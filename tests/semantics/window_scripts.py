@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from eventide.kernel.window.general import GeneralWindowMachine
 from eventide.model.aggregate import collect
 from eventide.model.batch import WATERMARK_COLUMN
 from eventide.model.graph import Read, Ref, Window
-from eventide.model.machine import LATE, MAIN, Step
+from eventide.model.machine import LATE, MAIN, Machine, Step
 from eventide.model.state import ALL_GROUPS, merge_states
 from eventide.model.time import EVENT_TIME, MAX_TIME, MIN_TIME
 from eventide.model.trigger import Trigger
@@ -119,12 +119,13 @@ def splits(parts: int) -> list[range]:
 class Workers:
     """Machines that share the key groups; each is given every row."""
 
-    def __init__(self, setting: Setting, parts: int = 1) -> None:
+    def __init__(self, setting: Setting, parts: int = 1, *, make: Callable[[range], Machine] | None = None) -> None:
         self.setting = setting
+        self.make = make or self._general
         self.seq = 0
-        self.machines = [self._machine(g) for g in splits(parts)]
+        self.machines = [self.make(g) for g in splits(parts)]
 
-    def _machine(self, groups: range) -> GeneralWindowMachine:
+    def _general(self, groups: range) -> Machine:
         return GeneralWindowMachine(self.setting.node(), schema=SCHEMA, keys=("key",), event_time="t", groups=groups)
 
     def push(self, events: Sequence[Event], *, watermark: int, clock: int | None = None) -> Result:
@@ -154,7 +155,7 @@ class Workers:
     def move(self, parts: int) -> None:
         """Stop, and go on with another number of machines."""
         state = merge_states(m.snapshot() for m in self.machines)
-        self.machines = [self._machine(g) for g in splits(parts)]
+        self.machines = [self.make(g) for g in splits(parts)]
         for machine in self.machines:
             machine.restore(state)
 
@@ -170,14 +171,20 @@ def run_oracle(setting: Setting, script: Sequence[Happening]) -> Result:
 
 
 def run_machine(
-    setting: Setting, script: Sequence[Happening], *, parts: int = 1, cut: int = 0, moves: dict[int, int] | None = None
+    setting: Setting,
+    script: Sequence[Happening],
+    *,
+    parts: int = 1,
+    cut: int = 0,
+    moves: dict[int, int] | None = None,
+    make: Callable[[range], Machine] | None = None,
 ) -> Result:
     """Return what machines make of a script.
 
     `cut` is the number of events in a batch (0: as the script has them); before the steps named in `moves`
     the state goes over to that many machines.
     """
-    workers, out, watermark = Workers(setting, parts), Result(), MIN_TIME
+    workers, out, watermark = Workers(setting, parts, make=make), Result(), MIN_TIME
     for number, happening in enumerate(script):
         if moves and number in moves:
             workers.move(moves[number])
