@@ -181,6 +181,17 @@ def test_prepare_and_decide_in_place(log: Log) -> None:
         tx.prepare()
 
 
+def test_a_commit_that_the_database_refuses(log: Log) -> None:
+    tx = log.transaction()
+    tx.append("a", batch(1))
+    tx._statements.append(lambda db: db.execute("INSERT INTO nowhere VALUES (1)"))
+    with pytest.raises(LogError, match="cannot be written: no such table"):
+        tx.commit()
+    log.append("a", batch(2))
+    log.flush()
+    assert values(log.reader("a")) == [2]
+
+
 def test_closing_the_log_aborts_what_is_open(tmp_path: Path) -> None:
     with Log(tmp_path) as log:
         log.create_topic("a", SCHEMA)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventide.errors import LogError, SchemaError, UsageError
+from eventide.errors import LogError, SchemaError, UnknownNameError, UsageError
 from eventide.log import Log, Retention
 from eventide.log.partitioner import key_hashes, split
 from eventide.model.time import EVENT_TIME
@@ -76,7 +76,7 @@ def test_a_failed_sync_closes_the_partition_until_it_is_opened_again(
         def broken(fd: int) -> None:
             raise OSError(5, "Input/output error")
 
-        monkeypatch.setattr("eventide.log.partition._sync", broken)
+        monkeypatch.setattr("eventide.log.partition.sync_file", broken)
         for _ in range(2):
             with pytest.raises(LogError, match="Input/output error"):
                 log.append("a", batch(1))
@@ -293,3 +293,61 @@ def test_nothing_is_left_open(tmp_path: Path) -> None:
         use()
     gc.collect()
     assert len(list(folder.iterdir())) <= before
+
+
+def test_a_topic_made_anew_by_another_process_is_noticed(tmp_path: Path) -> None:
+    with Log(tmp_path) as log, Log(tmp_path) as other:
+        log.create_topic("a", SCHEMA)
+        other.append("a", batch(1))
+        assert values(log) == [1]
+        other.delete_topic("a")
+        assert not list(tmp_path.glob(".deleted-*"))
+        with pytest.raises(UnknownNameError, match="no topic 'a'"):
+            log.append("a", batch(2))
+        other.create_topic("a", pa.schema([("y", pa.string())]))
+        with pytest.raises(SchemaError, match="no column 'x'"):
+            log.append("a", batch(2))
+        assert log.append("a", pa.record_batch({"y": ["z"]})) == {0: 0}
+
+
+def test_two_processes_make_one_topic(tmp_path: Path) -> None:
+    with Log(tmp_path) as log, Log(tmp_path) as other:
+        made = log.create_topic("a", SCHEMA)
+        assert not other._meta.add_topic(made)
+        assert other.create_topic("a", SCHEMA, exist_ok=True) == made
+
+
+def test_events_without_a_topic_are_not_adopted(tmp_path: Path) -> None:
+    with Log(tmp_path) as log:
+        log.create_topic("a", SCHEMA)
+        log.append("a", batch(1))
+        log._meta.drop_topic("a")
+    with Log(tmp_path) as log, pytest.raises(LogError, match="holds events, but the database"):
+        log.create_topic("a", SCHEMA)
+
+
+def test_a_topic_without_its_folder(tmp_path: Path) -> None:
+    with Log(tmp_path) as log:
+        log.create_topic("a", SCHEMA)
+        (tmp_path / "a").rename(tmp_path / "moved")
+        with pytest.raises(LogError, match="has no folder"):
+            log.append("a", batch(1))
+        with pytest.raises(LogError, match="has no head file"):
+            log.reader("a")
+        assert "head is missing" in log.verify().problems[0]
+
+
+def test_a_lock_is_free_after_closing_although_a_forked_process_lives(tmp_path: Path) -> None:
+    with Log(tmp_path) as log:
+        log.create_topic("a", SCHEMA)
+        log.append("a", batch(1))
+        child = os.fork()
+        if not child:
+            os.read(os.pipe()[0], 1)
+            os._exit(0)
+    try:
+        with Log(tmp_path) as log:
+            assert log.append("a", batch(2)) == {0: 1}
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)

@@ -13,13 +13,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import sys
 from pathlib import Path
 
 from eventide.errors import UsageError
 
-__all__ = ["check_topic_name", "index_path", "partition_path", "segment_offsets", "segment_path", "sync_folder"]
+__all__ = [
+    "check_topic_name",
+    "index_path",
+    "partition_path",
+    "segment_offsets",
+    "segment_path",
+    "sync_file",
+    "sync_folder",
+]
 
 _TOPIC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 _SEGMENT = re.compile(r"(\d{20})\.seg")
@@ -92,6 +102,14 @@ def segment_offsets(folder: Path) -> list[int]:
     except FileNotFoundError:
         return []
     return sorted(int(found[1]) for found in map(_SEGMENT.fullmatch, names) if found)
+
+
+def sync_file(fd: int) -> None:
+    """Make the data of an open file durable, and its size, but not its times."""
+    if sys.platform == "darwin":  # a plain sync stops at the cache of the drive there
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(fd)
 
 
 def sync_folder(folder: Path) -> None:

@@ -52,6 +52,7 @@ class FileLock:
     def release(self) -> None:
         """Let the lock go."""
         if self._fd >= 0:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)  # for forked processes that inherited it, too
             os.close(self._fd)
             self._fd = -1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -14,9 +13,9 @@ from typing import Self
 
 import pyarrow as pa
 
-from eventide.errors import ConfigError, LogError, UnknownNameError, UsageError, near_names
-from eventide.log.head import Head
-from eventide.log.layout import check_topic_name, partition_path, segment_offsets, segment_path, sync_folder
+from eventide.errors import ConfigError, LogError, UsageError
+from eventide.log.catalog import add_topic, describe_topic, find_topic, remove_topic
+from eventide.log.layout import check_topic_name, partition_path
 from eventide.log.meta import ABORTED, COMMITTED, Meta
 from eventide.log.partition import Fsync, PartitionWriter
 from eventide.log.partitioner import split
@@ -133,30 +132,7 @@ class Log:
             retention=retention or Retention(), created=time.time_ns(),
         )  # fmt: skip
         with self._mutex:
-            found = self._meta.topics(name)
-            if found:
-                return self._same_topic(found[0], wanted, exist_ok)
-            for p in range(partitions):
-                folder = partition_path(self.path, name, p)
-                folder.mkdir(parents=True, exist_ok=True)
-                Head(folder, create=True)
-            sync_folder(self.path / name)
-            sync_folder(self.path)
-            self._meta.put_topic(wanted)
-        return wanted
-
-    def _same_topic(self, found: TopicInfo, wanted: TopicInfo, exist_ok: bool) -> TopicInfo:
-        same = found.schema.equals(wanted.schema) and (found.event_time, found.partitions) == (
-            wanted.event_time,
-            wanted.partitions,
-        )
-        if exist_ok and same:
-            return found
-        what = "exists" if same else "exists with another schema, event time or number of partitions"
-        msg = f"topic {found.name!r} {what}; {self.path}"
-        raise UsageError(
-            msg, hint="exist_ok=True takes it as it is" if same else "use another name, or delete_topic first"
-        )
+            return add_topic(self.path, self._meta, wanted, exist_ok=exist_ok)
 
     def topic(self, name: str) -> TopicInfo:
         """Return a topic.
@@ -166,14 +142,8 @@ class Log:
         UnknownNameError
             There is none of that name.
         """
-        found = self._topics.get(name)
-        if found is None:
-            rows = self._meta.topics(name)
-            if not rows:
-                msg = f"there is no topic {name!r} in the log {self.path}"
-                raise UnknownNameError(msg, hint=near_names(name, [t.name for t in self._meta.topics()]))
-            found = self._topics[name] = rows[0]
-        return found
+        self._check_open()
+        return self._topics.get(name) or find_topic(self.path, self._meta, name)
 
     def topics(self) -> list[TopicInfo]:
         """Return all topics, by name."""
@@ -181,25 +151,12 @@ class Log:
 
     def describe(self, name: str) -> list[PartitionInfo]:
         """Return what each partition of a topic holds."""
-        found = []
-        for p in range(self.topic(name).partitions):
-            folder = partition_path(self.path, name, p)
-            offsets = segment_offsets(folder)
-            size = 0
-            for base in offsets:
-                try:
-                    size += segment_path(folder, base).stat().st_size
-                except FileNotFoundError:
-                    continue
-            end = Head(folder).end
-            earliest = offsets[0] if offsets else end
-            found.append(PartitionInfo(partition=p, earliest=earliest, latest=end, bytes=size, segments=len(offsets)))
-        return found
+        return describe_topic(self.path, self.topic(name))
 
     def set_retention(self, name: str, retention: Retention) -> TopicInfo:
         """Change how long a topic keeps its events; `apply_retention` then deletes."""
-        topic = replace(self.topic(name), retention=retention)
-        self._meta.put_topic(topic)
+        topic = replace(find_topic(self.path, self._meta, name), retention=retention)
+        self._meta.put_retention(topic)
         self._topics.pop(name, None)
         return topic
 
@@ -217,15 +174,12 @@ class Log:
         """
         topic = self.topic(name)
         with self._mutex:
-            for p in range(topic.partitions):
-                self._partition_writer(topic, p)  # takes the lock: nobody may be writing
-            for p in range(topic.partitions):
-                self._writers.pop((name, p)).close()
-                Head(partition_path(self.path, name, p)).mark_deleted()
-            self._meta.drop_topic(name)
+            writers = [self._partition_writer(topic, p) for p in range(topic.partitions)]  # nobody else may be writing
+            remove_topic(self.path, self._meta, topic)
             self._topics.pop(name, None)
-            shutil.rmtree(self.path / name)
-            sync_folder(self.path)
+            for p, writer in enumerate(writers):
+                del self._writers[name, p]
+                writer.close()
 
     # --- writing ------------------------------------------------------------------------------------
 
@@ -238,13 +192,25 @@ class Log:
             self._check_open()
             key = (topic.name, partition)
             if key not in self._writers:
-                folder = partition_path(self.path, topic.name, partition)
-                self._writers[key] = PartitionWriter(
-                    folder, topic, partition=partition, fsync=self._fsync, index_bytes=_INDEX_BYTES
-                )
+                self._writers[key] = self._open_partition(topic, partition)
             if self._flusher is None and self._fsync != "each":
                 self._flusher = Flusher(whole=self._fsync == "group")
             return self._writers[key]
+
+    def _open_partition(self, topic: TopicInfo, partition: int) -> PartitionWriter:
+        folder = partition_path(self.path, topic.name, partition)
+        try:
+            writer = PartitionWriter(folder, topic, partition=partition, fsync=self._fsync, index_bytes=_INDEX_BYTES)
+        except FileNotFoundError as error:
+            msg = f"partition {partition} of topic {topic.name!r} has no folder {folder}"
+            raise LogError(msg, hint="the topic was deleted, or the folder was moved away") from error
+        # While a partition is locked its topic cannot be deleted: from here on what is known of it stays true.
+        if [t.created for t in self._meta.topics(topic.name)] != [topic.created]:
+            writer.close()
+            msg = f"topic {topic.name!r} was deleted or made anew meanwhile; {self.path}"
+            raise LogError(msg, hint="look it up again with log.topic(name)")
+        self._topics[topic.name] = topic
+        return writer
 
     def _targets(
         self, topic: str, batch: pa.RecordBatch, *, partition: int, key: str | None
@@ -426,7 +392,7 @@ class Log:
             Processing time, ns since 1970; None: the clock.
         """
         gone = 0
-        for info in self.topics() if topic is None else [self._meta.topics(self.topic(topic).name)[0]]:
+        for info in self.topics() if topic is None else [find_topic(self.path, self._meta, topic)]:
             kept = (protect or {}).get(info.name, {})
             went = 0
             for p in range(info.partitions):

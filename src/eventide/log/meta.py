@@ -6,6 +6,7 @@ several processes may use it at once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -99,16 +100,30 @@ class Meta:
 
     @contextmanager
     def commit(self) -> Iterator[sqlite3.Connection]:
-        """Run statements as one durable commit; an exception undoes all of them."""
+        """Run statements as one durable commit; an exception undoes all of them.
+
+        Raises
+        ------
+        LogError
+            The database refused.
+        """
         with self._mutex:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
                 self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._undo()
+                msg = f"{self.path} cannot be written: {error}"
+                raise LogError(msg, hint="free space or check the disk; nothing of this commit was recorded") from error
             except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+                self._undo()
                 raise
+
+    def _undo(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
 
     def _rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         with self._mutex:
@@ -135,14 +150,20 @@ class Meta:
             for row in found
         ]
 
-    def put_topic(self, topic: TopicInfo) -> None:
-        """Add or replace a topic."""
+    def add_topic(self, topic: TopicInfo) -> bool:
+        """Add a topic unless there is one of its name; tell whether it was added."""
         values = (
             topic.name, topic.schema.serialize().to_pybytes(), topic.event_time, topic.partitions,
             topic.segment_bytes, msgspec.json.encode(topic.retention).decode(), topic.created,
         )  # fmt: skip
         with self.commit() as db:
-            db.execute("INSERT OR REPLACE INTO topics VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            return db.execute("INSERT OR IGNORE INTO topics VALUES (?, ?, ?, ?, ?, ?, ?)", values).rowcount == 1
+
+    def put_retention(self, topic: TopicInfo) -> None:
+        """Record how long a topic keeps its events."""
+        with self.commit() as db:
+            retention = msgspec.json.encode(topic.retention).decode()
+            db.execute("UPDATE topics SET retention = ? WHERE name = ?", (retention, topic.name))
 
     def drop_topic(self, name: str) -> None:
         """Forget a topic, the consumers' offsets in it and its part in transactions."""

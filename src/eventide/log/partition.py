@@ -14,7 +14,7 @@ import pyarrow as pa
 from eventide.errors import LogError
 from eventide.log import frame
 from eventide.log.head import Head
-from eventide.log.layout import index_path, segment_offsets, segment_path
+from eventide.log.layout import index_path, segment_offsets, segment_path, sync_file
 from eventide.log.lock import FileLock
 from eventide.log.producers import ProducerTable
 from eventide.log.recovery import repair
@@ -27,7 +27,6 @@ __all__ = ["Fsync", "PartitionWriter"]
 
 Fsync = Literal["each", "group", "os"]
 _MAX_GROWTH = 16 << 20
-_sync = getattr(os, "fdatasync", os.fsync)
 
 
 class PartitionWriter:
@@ -70,7 +69,7 @@ class PartitionWriter:
             self._lock.release()
             raise
         self._take(tail)
-        _sync(self._fd)
+        sync_file(self._fd)
         self._head.renew(self._end, promised=self._end)
 
     def _new_tail(self, base: int, time_before: int, producers: ProducerTable) -> Tail:
@@ -164,7 +163,7 @@ class PartitionWriter:
         with self._sync_mutex:
             sealed, self._unsynced = self._unsynced, []
             for fd, end in sealed:
-                _sync(fd)
+                sync_file(fd)
                 os.close(fd)
                 self._head.publish(self._head.end, promised=end)
 
@@ -174,9 +173,9 @@ class PartitionWriter:
                 return
             try:
                 while self._unsynced:
-                    _sync(self._unsynced[0][0])
+                    sync_file(self._unsynced[0][0])
                     os.close(self._unsynced.pop(0)[0])
-                _sync(self._fd)
+                sync_file(self._fd)
             except OSError as error:
                 # After a failed sync nobody knows what is on the disk: only a scan at the next opening can tell.
                 self._failed = error

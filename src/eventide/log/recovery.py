@@ -16,7 +16,7 @@ from eventide.errors import LogCorruptError
 from eventide.log import frame
 from eventide.log.head import Head
 from eventide.log.index import SparseIndex
-from eventide.log.layout import index_path, segment_offsets, segment_path, sync_folder
+from eventide.log.layout import index_path, segment_offsets, segment_path, sync_file, sync_folder
 from eventide.log.producers import ProducerTable
 from eventide.log.segment import frames, read_header, tail_is_empty
 from eventide.log.tail import Tail
@@ -143,7 +143,7 @@ def _cut(tail: Tail, path: Path, head: Head) -> None:
         msg = f"{path} is damaged at byte {tail.position} (offset {tail.end}), before events that were acknowledged"
         raise LogCorruptError(msg, hint="restore this file from a copy; verify() lists all damage of the log")
     os.ftruncate(tail.fd, tail.position)
-    os.fsync(tail.fd)
+    sync_file(tail.fd)
 
 
 def _frame_follows(fd: int, position: int) -> bool:

@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from eventide.errors import DataError, LogCorruptError
 from eventide.log import frame
-from eventide.log.layout import segment_path, sync_folder
+from eventide.log.layout import segment_path, sync_file, sync_folder
 from eventide.model.time import MIN_TIME
 
 __all__ = [
@@ -84,7 +84,7 @@ def create_segment(folder: Path, facts: SegmentFacts, schema: pa.Schema) -> tupl
     fd = os.open(spare, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         write_at(fd, [raw], 0)
-        os.fsync(fd)
+        sync_file(fd)
         spare.rename(path)
         sync_folder(folder)
     except BaseException:

@@ -7,6 +7,7 @@ pipeline) is prepared first: durable, still hidden, and no longer aborted by the
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -137,7 +138,8 @@ class Transaction:
                 writer.sync(show=False)
             self._decide(state)
         except BaseException:
-            self.abort()
+            with contextlib.suppress(LogError):  # what failed first is what matters; unrecorded means hidden
+                self.abort()
             raise
         self._state = state
         for writer in self._last:
@@ -155,20 +157,14 @@ class Transaction:
     def _decide(self, state: int) -> None:
         if not self._last and not self._statements:
             return
-        try:
-            with self._meta.commit() as db:
-                if self._state == PREPARED:
-                    self._meta.decide(db, self._number, state)
-                elif self._last:
-                    parts = [(w.topic.name, w.partition, last) for w, last in self._last.items()]
-                    self._meta.put_transaction(db, self._number, state=state, owner=self._owner, parts=parts)
-                for statement in self._statements:
-                    statement(db)
-        except sqlite3.Error as error:
-            msg = f"transaction {self._number} cannot be decided: {error}; {self._meta.path}"
-            raise LogError(
-                msg, hint="its events stay hidden; free space or check the disk, and append them again"
-            ) from error
+        with self._meta.commit() as db:
+            if self._state == PREPARED:
+                self._meta.decide(db, self._number, state)
+            elif self._last:
+                parts = [(w.topic.name, w.partition, last) for w, last in self._last.items()]
+                self._meta.put_transaction(db, self._number, state=state, owner=self._owner, parts=parts)
+            for statement in self._statements:
+                statement(db)
 
     def _check_open(self) -> None:
         if self._state:

@@ -49,10 +49,14 @@ def verify_partition(folder: Path, report: VerifyReport) -> None:
 
     Only what readers may see is checked, so that a partition may be written meanwhile.
     """
-    head = Head(folder)
-    end = head.end if head.trusted else head.promised
-    offsets = segment_offsets(folder)
     report.partitions += 1
+    try:
+        head = Head(folder)
+        end = head.end if head.trusted else head.promised
+    except FileNotFoundError:
+        report.problems.append(f"{folder}: the head is missing; opening the partition for writing makes it again")
+        end = 0
+    offsets = segment_offsets(folder)
     for base, following in zip_longest(offsets, offsets[1:]):
         report.segments += 1
         try:
