@@ -68,7 +68,8 @@ def form_of(path: str, given: Options, *, side: str = "decode") -> Form:
     name = given.take("format")
     module = registry.resolve("format", name) if name else _by_suffix(path)
     tab = {"delimiter": "\t"} if _suffix(path) == ".tsv" else {}
-    known = [p for p in inspect.signature(getattr(module, side)).parameters if p not in _NOT_OPTIONS]
+    parameters = inspect.signature(getattr(module, side)).parameters.values()
+    known = [p.name for p in parameters if p.name not in _NOT_OPTIONS and p.kind is not p.VAR_KEYWORD]
     options = tab | {n: given.take(n) for n in known if n in given.values}
     for option in known:
         given.take(option)
