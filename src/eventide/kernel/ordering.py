@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from eventide.kernel.hashing import key_groups, key_hashes
 from eventide.model.batch import WATERMARK_COLUMN, Int64Array, concat, empty, event_times, visible
@@ -95,12 +96,24 @@ def _sort_key(array: pa.Array) -> Int64Array:
         out = np.zeros(len(array), np.int64)
         out[np.asarray(array.is_valid())] = np.unique(values, return_inverse=True)[1] + 1
         return out
-    import polars as pl
-
     if pa.types.is_dictionary(kind):
         array = array.cast(kind.value_type)
+    if pa.types.is_string(array.type) or pa.types.is_binary(array.type):
+        return _text_key(array)
+    import polars as pl
+
     ranks: Int64Array = pl.Series(array).rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
     return ranks
+
+
+def _text_key(array: pa.Array) -> Int64Array:
+    coded = array.dictionary_encode()
+    rank = np.empty(len(coded.dictionary) + 1, np.int64)
+    rank[np.asarray(pc.sort_indices(coded.dictionary)).astype(np.int64)] = np.arange(1, rank.size)
+    rank[-1] = 0
+    codes = coded.indices.fill_null(len(coded.dictionary)) if array.null_count else coded.indices
+    out: Int64Array = rank[np.asarray(codes)]
+    return out
 
 
 def _plain_key(array: pa.Array) -> Int64Array:

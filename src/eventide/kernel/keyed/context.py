@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from eventide.errors import CheckpointError, UsageError, near_names
+from eventide.kernel.keyed.segments import distinct
 from eventide.kernel.keyed.state import ArrayStore, ListStore, MapStore, Store, make_store
 from eventide.kernel.keyed.timers import TimerSet
 from eventide.kernel.keys import KeyIndex
@@ -110,7 +111,7 @@ class KeyedContext:
 
     def forget(self, slots: Int32Array) -> None:
         """Drop all state and timers of some keys."""
-        slots = np.unique(slots).astype(np.int32)
+        slots = distinct(slots)
         self._reset(slots)
         # The slots are given away only after the step: rows of these keys may still follow in it.
         self._sweep.append(slots)
@@ -132,7 +133,7 @@ class KeyedContext:
         """Give away the slots of keys that were forgotten and have kept nothing since."""
         if not self._sweep:
             return
-        slots = np.unique(np.concatenate(self._sweep)).astype(np.int32)
+        slots = distinct(np.concatenate(self._sweep))
         self._sweep = []
         blank = (self.event_timers.first(slots) == MAX_TIME) & (self.clock_timers.first(slots) == MAX_TIME)
         if self._holding:

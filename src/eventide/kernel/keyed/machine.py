@@ -210,7 +210,7 @@ class KeyedMachine:
         position, name = timers.take(slots[by], times[by])
         if timers is context.event_timers:
             context.floor(slots, times, firing=True)
-        names = tuple(timers.names[i] for i in name.tolist())
+        names = tuple(np.array(timers.names, object)[name].tolist())
         fired = Timers(slots[by][position], times[by][position], names)
         self._emit(self._process.on_timers(context, fired))
         context.floor(slots[:0], times[:0], firing=False)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eventide.kernel.keyed.segments import stable_order
+
 __all__ = ["rank", "rounds"]
 
 Int64Array = npt.NDArray[np.int64]
@@ -26,7 +28,7 @@ def rank(slots: npt.NDArray[Any]) -> Int64Array:
     >>> rank(np.array([4, 4, 7, 4])).tolist()
     [0, 1, 0, 2]
     """
-    order = np.argsort(slots, kind="stable")
+    order = stable_order(slots)
     ordered = slots[order]
     first = np.ones(slots.size, np.bool_)
     first[1:] = ordered[1:] != ordered[:-1]
@@ -48,5 +50,5 @@ def rounds(slots: npt.NDArray[Any]) -> Iterator[Int64Array]:
     [[0, 2], [1], [3]]
     """
     turn = rank(slots)
-    order = np.argsort(turn, kind="stable")
+    order = stable_order(turn)
     yield from np.split(order, np.flatnonzero(np.diff(turn[order])) + 1) if slots.size else ()

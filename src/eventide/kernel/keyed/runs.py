@@ -46,7 +46,8 @@ class Runs:
 
     def include(self, slots: Int32Array) -> None:
         """Add keys without events."""
-        new = np.setdiff1d(slots, self.keys)
+        place = np.minimum(np.searchsorted(self.keys, slots), self.keys.size - 1)
+        new = slots[self.keys[place] != slots] if self.keys.size else slots
         if new.size:
             keys = np.concatenate((self.keys, new)).astype(np.int32)
             nothing = np.zeros(new.size, np.int64)

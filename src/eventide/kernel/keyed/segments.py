@@ -12,7 +12,18 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Segments", "cumulative_max", "cumulative_sum", "forward_fill", "previous", "ranges", "search", "segments"]
+__all__ = [
+    "Segments",
+    "cumulative_max",
+    "cumulative_sum",
+    "distinct",
+    "forward_fill",
+    "previous",
+    "ranges",
+    "search",
+    "segments",
+    "stable_order",
+]
 
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -40,7 +51,7 @@ class Segments:
     @property
     def stops(self) -> Int64Array:
         """Where in `order` each key ends."""
-        return np.append(self.starts[1:], self.order.size)
+        return np.append(self.starts[1:], self.order.size)[: self.starts.size]
 
     @property
     def of_row(self) -> Int64Array:
@@ -54,6 +65,40 @@ class Segments:
         return out
 
 
+def stable_order(slots: npt.NDArray[Any]) -> Int64Array:
+    """Return the row numbers by slot, those of one slot in order.
+
+    Examples
+    --------
+    >>> stable_order(np.array([7, 4, 7])).tolist()
+    [1, 0, 2]
+    """
+    if slots.size and slots.min() >= 0 and slots.max() < 2**16:
+        # numpy sorts numbers of 16 bits by their digits, several times faster.
+        slots = slots.astype(np.uint16)
+    return np.argsort(slots, kind="stable")
+
+
+def distinct(slots: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Return the different slots, ascending.
+
+    Examples
+    --------
+    >>> distinct(np.array([7, 4, 7])).tolist()
+    [4, 7]
+    """
+    if not slots.size:
+        return np.empty(0, np.int32)
+    top = int(slots.max())
+    if top > 64 * slots.size:
+        ordered = np.sort(slots)
+        out: npt.NDArray[np.int32] = ordered[np.append(True, ordered[1:] != ordered[:-1])].astype(np.int32)
+        return out
+    there = np.zeros(top + 1, np.bool_)
+    there[slots] = True
+    return np.flatnonzero(there).astype(np.int32)
+
+
 def segments(slots: npt.NDArray[Any]) -> Segments:
     """Return the rows of each key together.
 
@@ -63,7 +108,7 @@ def segments(slots: npt.NDArray[Any]) -> Segments:
     >>> s.order.tolist(), s.starts.tolist(), s.keys.tolist()
     ([1, 0, 2], [0, 1], [4, 7])
     """
-    order = np.argsort(slots, kind="stable")
+    order = stable_order(slots)
     ordered = slots[order]
     first = np.ones(slots.size, np.bool_)
     first[1:] = ordered[1:] != ordered[:-1]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from eventide.errors import UsageError
-from eventide.kernel.keyed.segments import ranges
+from eventide.kernel.keyed.segments import distinct, ranges, stable_order
 from eventide.kernel.keys import KeyIndex
 from eventide.model.batch import concat, empty
 from eventide.model.keyed import BufferState, ListState, MapState, ValueState
@@ -129,7 +129,7 @@ class ListStore:
 
     def rows(self, slots: Int32Array) -> tuple[Int32Array, pa.Table]:
         """Return the rows of some keys by slot, then as they were added, and the slot of each."""
-        keys = np.unique(slots).astype(np.int32)
+        keys = distinct(slots)
         starts, stops = self._starts[keys], self._stops[keys]
         owners = [np.repeat(keys, stops - starts)]
         parts = [self._main.take(pa.array(ranges(starts, stops)))]
@@ -144,7 +144,7 @@ class ListStore:
         owner = np.concatenate(owners)
         table = pa.Table.from_batches(parts, schema=self.schema)
         if len(parts) > 1:
-            order = np.argsort(owner, kind="stable")
+            order = stable_order(owner)
             owner, table = owner[order], table.take(pa.array(order))
         return owner, table
 
@@ -229,7 +229,7 @@ class MapStore:
         self._log.append(values.cast(self.value))
         self._length += len(values)
         if values.null_count:
-            gone = np.unique(ids[self._null(ids)])
+            gone = distinct(ids[self._null(ids)])
             self._drop(gone)
         self._tidy()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from eventide.kernel.keyed.segments import distinct
 from eventide.model.time import MAX_TIME
 
 __all__ = ["TimerSet"]
@@ -82,7 +83,7 @@ class TimerSet:
         """Return the keys for which timers were set since this was last asked, ascending."""
         if not self._recent:
             return np.empty(0, np.int32)
-        out = np.unique(np.concatenate(self._recent)).astype(np.int32)
+        out = distinct(np.concatenate(self._recent))
         self._recent = []
         return out
 
