@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventide.connectors.log import LogSink, LogSource
+from eventide.connectors._log_sink import LogSink
+from eventide.connectors._log_source import LogSource
 from eventide.errors import LogError, SchemaError, UnknownNameError, UsageError
 from eventide.log import Log
 from eventide.model.time import EVENT_TIME, MIN_TIME

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from eventide.connectors._file_read import COMPRESSED, Form
+from eventide.connectors._file_form import COMPRESSED, Form
 from eventide.errors import CheckpointError, UsageError
 from eventide.model.batch import empty, visible
 from eventide.model.protocols import Delivery

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from eventide.connectors._file_read import COMPRESSED, Form, OneFile, open_one, schema_of, unreadable
+from eventide.connectors._file_form import COMPRESSED, Form, schema_of
+from eventide.connectors._file_read import OneFile, open_one, unreadable
 from eventide.errors import DataError, SchemaError, UsageError, near_names
 from eventide.model.batch import empty
 from eventide.model.protocols import BadInput, Chunk, Position

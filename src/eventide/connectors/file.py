@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eventide.connectors._file_read import form_of, has_format
+from eventide.connectors._file_form import form_of, has_format
 from eventide.connectors._file_sink import FileSink
 from eventide.connectors._file_source import FileSource
 from eventide.errors import UsageError

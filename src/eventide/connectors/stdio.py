@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from eventide.connectors._file_read import Form, form_of
+from eventide.connectors._file_form import Form, form_of
 from eventide.errors import DataError, UsageError
 from eventide.model.batch import visible
 from eventide.model.protocols import Chunk, Decoded, Delivery, Options, Position
