@@ -163,6 +163,19 @@ def test_joined_batches_with_marks(setting: Setting, script: list[Happening], ho
     same(setting, joined, **how)
 
 
+COUNTING = st.integers(1, 3).flatmap(
+    lambda n: st.sampled_from(
+        [Repeatedly(AfterCount(n)), AtWatermark(AfterCount(n)), AtWatermark(Repeatedly(AfterCount(n)), AfterCount(2))]
+    )
+)
+
+
+@given(settings_of(ALIGNED | SESSIONS, COUNTING), scripts(), HOW)
+def test_many_panes_in_a_batch(setting: Setting, script: list[Happening], how: dict[str, object]) -> None:
+    script = [Happening(tuple(e for h in script for e in h.events)), *script]
+    same(replace(setting, accumulation="discarding"), script, **{**how, "cut": 0})
+
+
 @given(settings_of(ALIGNED | SESSIONS, TRIGGERS), scripts())
 def test_events_are_in_a_pane_or_late(setting: Setting, script: list[Happening]) -> None:
     """Nothing is lost: with one window an event and discarding panes, every event is in exactly one output."""

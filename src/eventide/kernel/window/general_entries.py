@@ -120,7 +120,7 @@ class Entries:
 
     def _grow(self, need: int) -> None:
         capacity = max(64, self.capacity)
-        while capacity - len(self) < need:
+        while capacity - self.capacity + self._free.size < need:
             capacity *= 2
         for name in _COLUMNS:
             old = getattr(self, name)
@@ -133,17 +133,26 @@ class Entries:
         self._free = np.concatenate([np.arange(capacity - 1, self.capacity - 1, -1), self._free])
         self.capacity = capacity
 
-    def add(self, key: Int64Array, start: Int64Array, end: Int64Array) -> Int64Array:
-        """Open windows and return their slots. The pairs of key and start are new and in order."""
-        n = key.size
+    def borrow(self, n: int) -> Int64Array:
+        """Return free slots that belong to no window."""
         if self._free.size < n:
             self._grow(n)
         slots = self._free[self._free.size - n :][::-1].copy()
         self._free = self._free[: self._free.size - n]
-        self.key[slots], self.start[slots], self.end[slots] = key, start, end
         self.pending[slots] = 0
-        self.index[slots] = 0
         self.stamp[slots] = NO_STAMP
+        return slots
+
+    def give_back(self, slots: Int64Array) -> None:
+        """Take slots as free again."""
+        self._free = np.concatenate([self._free, np.sort(slots)[::-1]])
+
+    def add(self, key: Int64Array, start: Int64Array, end: Int64Array) -> Int64Array:
+        """Open windows and return their slots. The pairs of key and start are new and in order."""
+        n = key.size
+        slots = self.borrow(n)
+        self.key[slots], self.start[slots], self.end[slots] = key, start, end
+        self.index[slots] = 0
         self.crossed[slots] = False
         self.finished[slots] = False
         self.live[slots] = True
@@ -163,7 +172,7 @@ class Entries:
         self.live[slots] = False
         keep = self.live[self._order]
         self._order, self._order_key = self._order[keep], self._order_key[keep]
-        self._free = np.concatenate([self._free, np.sort(slots)[::-1]])
+        self.give_back(slots)
         self._count(self.key[slots], -1)
 
     def _count(self, keys: Int64Array, by: int) -> None:

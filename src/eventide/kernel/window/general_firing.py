@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from eventide.kernel.aggregates.build import Accumulators
 from eventide.kernel.window.general_entries import NO_STAMP, Entries, distinct, spans
+from eventide.kernel.window.general_repeats import add_repeats
 from eventide.kernel.window.panes import PaneWriter
 from eventide.kernel.window.triggers import NEVER, BoolArray, Program, Runs
 from eventide.model.batch import Int64Array
@@ -90,7 +91,8 @@ class Firing:
         self._batch, self._times = batch, times
         self._true = []
         if self.program.predicates:
-            frame = pl.from_arrow(batch)
+            names = {n for e in self.program.predicates for n in e.meta.root_names()}
+            frame = pl.from_arrow(batch.select([n for n in batch.schema.names if n in names]))
             assert isinstance(frame, pl.DataFrame)
             found = frame.select(e.cast(pl.Boolean).alias(str(i)) for i, e in enumerate(self.program.predicates))
             self._true = [found.get_column(c).fill_null(value=False).to_numpy().astype(bool) for c in found.columns]
@@ -105,10 +107,23 @@ class Firing:
     def open(self, key: Int64Array, start: Int64Array, end: Int64Array) -> Int64Array:
         """Open windows; the pairs of key and start are new and in order."""
         slots = self.entries.add(key, start, end)
+        self._make_room()
+        return slots
+
+    def borrow(self, n: int) -> Int64Array:
+        """Return empty slots for panes that are emitted at once; `give_back` takes them again."""
+        slots = self.entries.borrow(n)
+        self._make_room()
+        return slots
+
+    def give_back(self, slots: Int64Array) -> None:
+        """Take back slots that were borrowed."""
+        self.entries.give_back(slots)
+
+    def _make_room(self) -> None:
         if self.entries.capacity > self._room:
             self._room = self.entries.capacity
             self.accumulators.resize(self._room)
-        return slots
 
     def expiry(self, slots: Int64Array) -> Int64Array:
         """Return the watermark at which windows are closed for good."""
@@ -137,6 +152,9 @@ class Firing:
             root.advance(state, Runs(first, stop, complete, self.clock), everything)
             self.entries.state[slots] = state
             self._fill(rows, slots, (first, stop))
+            return np.empty(0, np.int64)
+        repeats = self.program.repeat is not None and self.panes.discarding and rows.low is None
+        if repeats and not complete.any() and add_repeats(self, rows, slots, (first, stop)):
             return np.empty(0, np.int64)
         next_true = [_next_true(t[rows.index]) for t in self._true]
         refused: list[Int64Array] = []
@@ -194,6 +212,14 @@ class Firing:
         finished = self.program.root.fire(state, complete, firing)
         self.entries.finished[slots[finished]] = True
         return finished
+
+    def fill_segments(self, rows: Rows, slots: Int64Array, places: Int64Array) -> None:
+        """Put rows at some places into slots, those of a slot being next to each other."""
+        if places.size == 0:
+            return
+        head = np.flatnonzero(np.append(True, slots[1:] != slots[:-1]))
+        last = np.append(head[1:], slots.size) - 1
+        self._fill(rows, slots[head], (places[head], places[last] + 1))
 
     def _fill(self, rows: Rows, slots: Int64Array, runs: tuple[Int64Array, Int64Array]) -> None:
         first, stop = runs

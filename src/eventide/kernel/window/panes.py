@@ -53,7 +53,7 @@ class PaneWriter:
         self._keys = keys
         self._accumulators = accumulators
         self._timestamp = node.timestamp
-        self._discarding = node.accumulation == "discarding"
+        self.discarding = node.accumulation == "discarding"
         self._detail = "pane_index" in schema.names
         self._retracting = "retraction" in schema.names
         self._right = int(right)
@@ -79,7 +79,7 @@ class PaneWriter:
             When the panes fire, one for all or a position in `TIMINGS` for each.
         """
         hashes = self._keys.hashes_of(entries.key[slots].astype(np.int32))
-        order = np.lexsort((hashes, entries.start[slots]))
+        order = np.lexsort((entries.index[slots], hashes, entries.start[slots]))
         slots = slots[order]
         codes = timing[order] if isinstance(timing, np.ndarray) else None
         kind = timing if isinstance(timing, str) else ""
@@ -89,7 +89,7 @@ class PaneWriter:
         self._out.append(batch)
         entries.index[slots] += 1
         entries.pending[slots] = 0
-        if self._discarding:
+        if self.discarding:
             self._accumulators.reset(slots.astype(np.int32))
             entries.stamp[slots] = NO_STAMP
 

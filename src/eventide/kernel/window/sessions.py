@@ -68,7 +68,7 @@ class SessionRows:
         entries = firing.entries
         slots = entries.slots()
         simple = firing.program.silent and not (firing.program.finishes or firing.stamped) and have_compiler()
-        if not simple or not 0 < slots.size <= 8 * rows.index.size:
+        if not simple or not 0 < slots.size <= 64 * rows.index.size:
             return rows
         by_row, taken = extend_sessions(entries, rows.key, rows.time, gap=self._gap)
         if taken == 0:

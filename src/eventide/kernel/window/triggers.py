@@ -348,6 +348,8 @@ class Program:
         """No event can fire it before the watermark has passed the window's end."""
         self.finishes = _finishes(trigger)
         """It can be over before the window is."""
+        self.repeat = _repeat(self.root)
+        """Where it only counts before the end, again and again: the column of the count, and to where it counts."""
         self.clocks = [i for i, how in enumerate(self._combine) if how == "since"]
 
     def _column(self, combine: str, initial: int = 0) -> int:
@@ -420,6 +422,16 @@ class Program:
                 least = np.where(least == NEVER * 2 - 1, _UNSET, np.where(least == NEVER * 2 - 2, MIN_TIME, least))
                 out[:, column] = least
         return out
+
+
+def _repeat(root: _Part) -> tuple[int, int] | None:
+    if isinstance(root, _AtWatermark) and root.early is not None:
+        root = root.early.inner if isinstance(root.early, _Repeatedly) else root.early
+    elif isinstance(root, _Repeatedly):
+        root = root.inner
+    else:
+        return None
+    return (root.lo, root.count) if isinstance(root, _Count) else None
 
 
 def _children(trigger: Trigger) -> Iterator[Trigger]:
