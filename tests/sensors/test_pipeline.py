@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -14,7 +15,6 @@ from eventide.apps.sensors.commands import app
 from eventide.apps.sensors.decode import decode_table, good
 from eventide.apps.sensors.demo import run_demo, run_real_day
 from eventide.apps.sensors.detector import make_detector
-from eventide.apps.sensors.operators import Incidents
 from eventide.apps.sensors.pipeline import analyse, decode, pipeline
 from eventide.apps.sensors.schema import ANOMALIES, INCIDENTS, READINGS, SCORED
 from eventide.apps.sensors.simulate import Simulation, simulate, wire_a, wire_b
@@ -42,15 +42,20 @@ def expected(day) -> tuple[pl.DataFrame, pl.DataFrame]:
     at = verdict.flag
     judged = {"score": verdict.score, "low": verdict.low, "high": verdict.high, "prediction": verdict.prediction}
     anomalies = frame.with_columns(**judged, detector=pl.lit("band")).filter(pl.Series(at))
-    grouping = Incidents(GAP)
-    runs = grouping.update(slots[at], times[at], verdict.score[at])
-    rest = grouping.finish()
-    joined = type(runs).joined(runs, rest)
-    incidents = pl.DataFrame(
-        {"slot": joined.slot, "start": joined.start, "end": joined.end, "n": joined.n, "peak": joined.peak}
-    )
-    names = pl.Series(keys.names)
-    return anomalies.select(ANOMALIES.names), incidents.with_columns(stream=names.gather(incidents["slot"]))
+    return anomalies.select(ANOMALIES.names), grouped(anomalies)
+
+
+def grouped(anomalies: pl.DataFrame) -> pl.DataFrame:
+    """Group anomalies less than the gap apart, one after the other."""
+    runs: list[dict[str, object]] = []
+    for (stream,), mine in anomalies.sort("timestamp").group_by("stream"):
+        times, scores = mine["timestamp"].to_physical().to_list(), mine["score"].to_list()
+        cuts = [0, *(i for i in range(1, len(times)) if times[i] - times[i - 1] >= GAP), len(times)]
+        runs += [
+            {"stream": stream, "start": times[a], "end": times[b - 1], "n": b - a, "peak": max(scores[a:b])}
+            for a, b in itertools.pairwise(cuts)
+        ]
+    return pl.DataFrame(runs)
 
 
 def source(day: Simulation, form: str, rows: int, partitions: int = 1) -> ev.Stream:
@@ -88,6 +93,23 @@ def test_incidents_are_those_of_the_grouping_alone(day, expected, form, rows, la
 
 def _plain(schema: pa.Schema) -> pa.Schema:
     return pa.schema([(f.name, pa.int64() if pa.types.is_timestamp(f.type) else f.type) for f in schema])
+
+
+def test_alarms_are_the_first_anomaly_and_those_after_a_silence(day, expected):
+    found = analyse(decode(source(day, "columns", 50_000)), hold="30m")
+    passed = pl.DataFrame(ev.fetch(found.alarms)).sort("stream", "timestamp")
+    hold, wanted = duration("30m"), []
+    for (stream,), mine in expected[0].sort("timestamp").group_by("stream"):
+        last, held = None, 0
+        for time in mine["timestamp"].to_physical().to_list():
+            if last is None or time - last >= hold:
+                wanted.append((stream, time, held))
+                last, held = time, 0
+            else:
+                held += 1
+    got = passed.select("stream", pl.col("timestamp").to_physical(), "suppressed")
+    assert sorted(got.iter_rows()) == sorted(wanted)
+    assert len(wanted) < expected[0].height
 
 
 def test_dirty_readings_leave_by_their_own_door(day):

@@ -15,9 +15,8 @@ from eventide.apps.sensors.pacing import Announce, PacedDay
 from eventide.apps.sensors.pipeline import analyse, decode, pipeline
 from eventide.apps.sensors.plot import draw
 from eventide.apps.sensors.simulate import Simulation, simulate, wire_a
-from eventide.apps.sensors.verify import real_day, verify
+from eventide.apps.sensors.verify import real_day, run_through_engine, verify
 from eventide.model.pipeline import Pipeline
-from eventide.model.pipeline import pipeline as joined
 from eventide.model.stream import Stream, read
 from eventide.model.time import duration
 
@@ -75,7 +74,7 @@ def run_demo(out: Path, *, streams: int, seed: int, seconds: float, say: Say) ->
         for kind in ("png", "html")
     ]
     say("Plots: " + ", ".join(str(file) for file in files))
-    say(f"The topics are in {folder}: try `eventide log list --root {folder}` and `eventide tail incidents`.")
+    say(f"Topics: `eventide log list --root {folder}`, `eventide tail alarms --log {folder}`.")
     return {
         "events": rows,
         "seconds": round(result.seconds, 3),
@@ -106,16 +105,13 @@ def run_real_day(data: Path, out: Path, *, say: Say) -> dict[str, Any]:
         Takes lines of text.
     """
     figures = verify(data)
-    readings = _source([real_day(data / "sensors" / "aot")])
-    scored, incidents = (registry.resolve("connector", "memory").MemorySink() for _ in range(2))
-    found = analyse(readings)
-    _run(joined(found.scored.write(scored, name="scored"), found.incidents.write(incidents, name="incidents")), out)
+    scored, incidents = run_through_engine(real_day(data / "sensors" / "aot"), {"band": "notebook17"})
     title = "Chicago, 2016-11-10 (digitised from the published figure)"
-    files = [draw(scored.table(), incidents.table(), out / f"real-day.{kind}", title=title) for kind in ("png", "html")]
-    say(f"The real day of 2016-11-10: {incidents.table().num_rows} incidents. Plots: " + ", ".join(map(str, files)))
-    for row in incidents.table().sort_by("start").to_pylist():
+    files = [draw(scored, incidents, out / f"real-day.{kind}", title=title) for kind in ("png", "html")]
+    say(f"The real day of 2016-11-10: {incidents.num_rows} incidents. Plots: " + ", ".join(map(str, files)))
+    for row in incidents.sort_by("start").to_pylist():
         say("  " + _line(row))
-    return {"ok": figures["ok"], "incidents": incidents.table().num_rows, "plots": [str(file) for file in files]}
+    return {"ok": figures["ok"], "incidents": incidents.num_rows, "plots": [str(file) for file in files]}
 
 
 def _watch(day: Simulation, seconds: float, out: Path, *, say: Say) -> int:
@@ -136,7 +132,7 @@ def _line(row: dict[str, Any]) -> str:
     minutes = (row["end"] - row["start"]).total_seconds() / 60
     return (
         f"{row['stream']:<28} {row['start']:%H:%M:%S} to {row['end']:%H:%M:%S} ({minutes:5.1f} min), "
-        f"{row['n']:3d} anomalies, peak score {row['peak_score']:.2f}"
+        f"{row['n']:3d} anomal{'y,  ' if row['n'] == 1 else 'ies,'} peak score {row['peak_score']:.2f}"
     )
 
 

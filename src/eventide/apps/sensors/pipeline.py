@@ -1,7 +1,8 @@
 """The pipeline of the chapter: readings in, anomalies, alarms and incidents out.
 
 ``eventide run sensors`` reads the topic ``readings`` of the embedded log and writes the topics ``anomalies``,
-``alarms``, ``incidents`` and ``dirty`` (readings that cannot be used, with the reason).
+``alarms`` (the first anomaly of a stream, then silence for a while), ``incidents`` and ``dirty`` (readings
+that cannot be used, with the reason).
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import polars as pl
 import pyarrow as pa
 
 from eventide.apps.sensors.decode import Rules, decode_a, decode_b, decode_table
-from eventide.apps.sensors.detect import Detect
+from eventide.apps.sensors.operators import Detect, HoldBack
 from eventide.apps.sensors.ranges import BUILT_IN, read_ranges
-from eventide.apps.sensors.schema import ANOMALIES, READINGS, SCORED
+from eventide.apps.sensors.schema import ALARMS, ANOMALIES, READINGS, SCORED
 from eventide.errors import ConfigError, near_names
 from eventide.model.aggregate import count, max_
 from eventide.model.graph import WINDOW_END, WINDOW_START
@@ -42,6 +43,8 @@ class Findings(NamedTuple):
         Every judged reading with prediction and band (`SCORED`).
     anomalies
         Those that were flagged (`ANOMALIES`).
+    alarms
+        Anomalies of which further ones are held back for a while and counted in ``suppressed``.
     incidents
         Anomalies of a stream less than the gap apart (`INCIDENTS`).
     """
@@ -49,6 +52,7 @@ class Findings(NamedTuple):
     dirty: Stream
     scored: Stream
     anomalies: Stream
+    alarms: Stream
     incidents: Stream
 
 
@@ -60,6 +64,7 @@ def pipeline(
     detector: str = "band",
     band: str = "notebook17",
     gap: str = "12m",
+    hold: str = "30m",
     lateness: str = "35m",
     zone: str = "UTC",
     ranges: str = "",
@@ -83,6 +88,8 @@ def pipeline(
         Variant of the detector ``band``.
     gap
         Anomalies of a stream closer than this are one incident.
+    hold
+        How long further alarms of a stream are held back after one.
     lateness
         How late readings may arrive; nodes upload blocks of half an hour.
     zone
@@ -99,7 +106,7 @@ def pipeline(
     Examples
     --------
     >>> [write.uri for write in pipeline().writes]
-    ['log://anomalies', 'log://incidents', 'log://dirty']
+    ['log://anomalies', 'log://alarms', 'log://incidents', 'log://dirty']
     """
     rules = Rules(zone=zone, ranges=read_ranges(ranges) if ranges else BUILT_IN)
     options: dict[str, object] = {"band": band} if detector == "band" else {}
@@ -107,9 +114,10 @@ def pipeline(
     start: dict[str, Any] = {**place, "follow": follow == "true"} if source.startswith("log://") else {}
     target = place if sink.startswith("log://") else {}
     readings = decode(read(source, name="readings", **start), form=form, rules=rules)
-    found = analyse(readings, detector, options=options, gap=gap, lateness=lateness)
+    found = analyse(readings, detector, options=options, gap=gap, hold=hold, lateness=lateness)
     parts = [
         found.anomalies.write(f"{sink}anomalies", **target),
+        found.alarms.write(f"{sink}alarms", **target),
         found.incidents.write(f"{sink}incidents", **target),
         found.dirty.write(f"{sink}dirty", **target),
     ]
@@ -148,6 +156,7 @@ def analyse(
     *,
     options: dict[str, object] | None = None,
     gap: str = "12m",
+    hold: str = "30m",
     lateness: str = "35m",
 ) -> Findings:
     """Judge decoded readings and group what was flagged.
@@ -160,6 +169,8 @@ def analyse(
         Name of the detector and its options.
     gap
         Anomalies of a stream closer than this are one incident.
+    hold
+        How long further alarms of a stream are held back after one.
     lateness
         How late readings may arrive.
 
@@ -179,7 +190,8 @@ def analyse(
     anomalies = usable.process(
         Detect(detector, options or {}), schema={"main": ANOMALIES, "scored": SCORED}, name="detect"
     )
-    return Findings(dirty, anomalies.side("scored"), anomalies, _incidents(anomalies, gap))
+    alarms = anomalies.process(HoldBack(duration(hold, what="hold")), schema=ALARMS, name="hold_back")
+    return Findings(dirty, anomalies.side("scored"), anomalies, alarms, _incidents(anomalies, gap))
 
 
 def _incidents(anomalies: Stream, gap: str) -> Stream:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from eventide.model.time import EVENT_TIME
 
 __all__ = [
+    "ALARMS",
     "ANOMALIES",
     "FAIL",
     "INCIDENTS",
@@ -87,6 +88,11 @@ ANOMALIES: Final = pa.schema(
     ]
 )
 """Readings that a detector flagged, with what it expected."""
+
+ALARMS: Final = ANOMALIES.append(
+    pa.field("suppressed", pa.int64(), metadata={"meaning": "anomalies held back since the alarm before"})
+)
+"""Anomalies that were let through: the first of a stream, and the first after each silence."""
 
 SCORED: Final = ANOMALIES.insert(len(ANOMALIES), pa.field("flag", pa.bool_(), metadata={"meaning": "an anomaly"}))
 """Every judged reading, with what was expected: what plots are made of."""

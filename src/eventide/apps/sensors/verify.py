@@ -16,17 +16,18 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from eventide import registry
 from eventide.apps.sensors.decode import Rules, decode_table, good
-from eventide.apps.sensors.detector import Verdict, make_detector
-from eventide.apps.sensors.operators import Incidents, Runs
+from eventide.apps.sensors.pipeline import analyse
 from eventide.apps.sensors.ranges import Ranges, read_ranges
 from eventide.apps.sensors.schema import REASONS
 from eventide.apps.sensors.slots import Float64Array, Int64Array
 from eventide.errors import DataError
-from eventide.model.batch import event_times
-from eventide.model.time import duration, format_time
+from eventide.model.pipeline import pipeline
+from eventide.model.stream import read
+from eventide.model.time import duration
 
-__all__ = ["agreement", "read_text", "real_day", "verify"]
+__all__ = ["agreement", "read_text", "real_day", "run_through_engine", "verify"]
 
 _STREAMS = ("Chemsense_no2", "TSYS01_temperature")
 _DAY = "no2_tsys01_2016-11-10_digitised.csv.gz"
@@ -75,6 +76,24 @@ def real_day(folder: Path) -> pa.RecordBatch:
     return good(decode_table(read_text(folder / _DAY)))
 
 
+def run_through_engine(readings: pa.RecordBatch, options: dict[str, object]) -> tuple[pa.Table, pa.Table]:
+    """Run the pipeline with the detector ``band``; return judged readings in order of time, and incidents.
+
+    Parameters
+    ----------
+    readings
+        Decoded readings (`READINGS`).
+    options
+        Options of the detector.
+    """
+    memory = registry.resolve("connector", "memory")
+    scored, incidents = memory.MemorySink(), memory.MemorySink()
+    found = analyse(read(memory.MemorySource(readings)), options=options)
+    job = pipeline(found.scored.write(scored, name="scored"), found.incidents.write(incidents, name="incidents"))
+    registry.resolve("engine", "local").run(job)
+    return scored.table().sort_by([("stream", "ascending"), ("timestamp", "ascending")]), incidents.table()
+
+
 def read_text(path: Path) -> pa.Table:
     """Read a CSV file with all columns as text.
 
@@ -119,25 +138,24 @@ def _share_near(these: Int64Array, those: Int64Array, within: int) -> float:
 def _verify_stream(folder: Path, stream: str) -> dict[str, Any]:
     readings = real_day(folder)
     mine = readings.filter(pc.equal(readings.column("stream"), stream))
-    times, values = event_times(mine, "timestamp"), mine.column("value").to_numpy()
-    slots = np.zeros(len(times), np.int64)
-    verdict = make_detector("band", band="notebook17").update(slots, times, values)
-    textbook = make_detector("band", band="textbook", warmup=_WARMUP).update(slots, times, values)
-    runs = _incidents(times, verdict)
-    recall, precision = agreement(times[verdict.flag], _published(folder, stream), within=duration("60s"))
+    values = mine.column("value").to_numpy()
+    scored, incidents = run_through_engine(mine, {"band": "notebook17"})
+    textbook, _ = run_through_engine(mine, {"band": "textbook", "warmup": _WARMUP})
+    flags, textbook_flags = (table.column("flag").to_numpy() for table in (scored, textbook))
+    times = scored.column("timestamp").cast(pa.int64()).to_numpy()
+    recall, precision = agreement(times[flags], _published(folder, stream), within=duration("60s"))
     expected = _textbook_rows(values)
     figures = {
         "readings": len(values),
-        "flags": int(verdict.flag.sum()),
+        "flags": int(flags.sum()),
         "recall": round(recall, 3),
         "precision": round(precision, 3),
-        "incidents": len(runs.start),
+        "incidents": incidents.num_rows,
         "incident_times": [
-            f"{format_time(int(start))} to {format_time(int(end))}"
-            for start, end in zip(runs.start, runs.end, strict=True)
+            f"{row['start']:%H:%M:%S} to {row['end']:%H:%M:%S}" for row in incidents.sort_by("start").to_pylist()
         ],
-        "textbook_flags": int(textbook.flag.sum()),
-        "textbook_to_the_row": bool(np.array_equal(np.flatnonzero(textbook.flag), expected)),
+        "textbook_flags": int(textbook_flags.sum()),
+        "textbook_to_the_row": bool(np.array_equal(np.flatnonzero(textbook_flags), expected)),
     }
     floors = _FLOORS[stream]
     figures["ok"] = (
@@ -206,11 +224,3 @@ def _is_bad(row: dict[str, str], ranges: Ranges) -> bool:
         return True
     low, high = ranges.limits.get((row["sensor"], row["parameter"]), (-math.inf, math.inf))
     return not (math.isfinite(value) and low <= value <= high and value != 65535)
-
-
-def _incidents(times: Int64Array, verdict: Verdict) -> Runs:
-    grouping = Incidents(gap=duration("12m"))
-    at = verdict.flag
-    first = grouping.update(np.zeros(int(at.sum()), np.int64), times[at], verdict.score[at])
-    rest = grouping.finish()
-    return Runs.joined(first, rest)
