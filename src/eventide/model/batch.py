@@ -126,7 +126,10 @@ def concat(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
             b if m else b.append_column(WATERMARK_COLUMN, pa.array(np.full(b.num_rows, low), pa.int64()))
             for b, m in zip(batches, marked, strict=True)
         ]
-    return pa.concat_batches(batches)
+    if hasattr(pa, "concat_batches"):
+        return pa.concat_batches(batches)
+    whole = pa.Table.from_batches(batches).combine_chunks().to_batches()  # pyarrow before 19
+    return whole[0] if whole else batches[0]
 
 
 def empty(schema: pa.Schema) -> pa.RecordBatch:

@@ -22,7 +22,7 @@ from eventide.model.window import WindowSpec
 if TYPE_CHECKING:
     import polars as pl
 
-    from eventide.model.keyed import KeyedProcess
+    from eventide.model.keyed import KeyedProcess, PortSchema
     from eventide.model.protocols import Sink, Source
 
 __all__ = [
@@ -171,12 +171,13 @@ class Process:
 
     `process` is a `KeyedProcess` (columnar callbacks over declared state, wrapped into a machine by the
     engine; `order` says how it gets its events) or a factory of machines. `schemas` has the output schema
-    of each port; `event_time` names the event-time column of the main output ("" when it has none).
+    of each port, or a function that makes it of the input's; `event_time` names the event-time column of
+    the main output ("" when it has none).
     """
 
     input: Ref
     process: KeyedProcess | MachineFactory
-    schemas: Mapping[str, pa.Schema]
+    schemas: Mapping[str, PortSchema]
     order: Literal["event_time", "arrival"] = "event_time"
     event_time: str = ""
     name: str = ""

@@ -29,6 +29,7 @@ from eventide.model.graph import (
     inputs,
 )
 from eventide.model.join_schema import join_schema
+from eventide.model.keyed import port_schemas
 from eventide.model.machine import LATE, MAIN
 from eventide.model.pipeline import Pipeline
 from eventide.model.stream import time_column
@@ -285,7 +286,7 @@ def _node(node: Node, known: Schemas, reads: Mapping[int, pa.Schema]) -> dict[st
     if isinstance(node, Window):
         return {MAIN: window_schema(node, first, keys_of(node.input)), LATE: first}
     if isinstance(node, Process):
-        return {LATE: first, **node.schemas}
+        return {LATE: first, **port_schemas(node.schemas, first)}
     return {MAIN: join_schema(node, (parts[0], parts[1]), _join_keys(node)), LATE: parts[0], "late_right": parts[1]}
 
 

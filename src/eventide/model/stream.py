@@ -499,7 +499,8 @@ def _side_time(node: Any, port: str) -> str:
     from eventide.model.graph import inputs
 
     if isinstance(node, Process) and port in node.schemas:
-        return node.event_time if node.event_time in node.schemas[port].names else ""
+        schema = node.schemas[port]
+        return node.event_time if callable(schema) or node.event_time in schema.names else ""
     ref = inputs(node)[1 if port == "late_right" else 0]
     return time_column(ref)
 

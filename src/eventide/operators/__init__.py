@@ -6,9 +6,22 @@ point ``dedup`` in the group ``eventide.operators``. It is applied with ``stream
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import Any
 
 from eventide import registry
+
+
+class _Operators(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Importing a file of this folder would put the module where its function of the same name belongs.
+        if isinstance(value, ModuleType) and value.__name__ == f"{__name__}.{name}":
+            value = getattr(value, name, value)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Operators
 
 
 def __getattr__(name: str) -> Any:
