@@ -9,19 +9,22 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import eventide as ev
 from eventide.apps.sensors.commands import app
 from eventide.apps.sensors.decode import decode_table, good
 from eventide.apps.sensors.demo import run_demo, run_real_day
 from eventide.apps.sensors.detector import make_detector
+from eventide.apps.sensors.operators import HoldBack
 from eventide.apps.sensors.pipeline import analyse, decode, pipeline
-from eventide.apps.sensors.schema import ANOMALIES, INCIDENTS, READINGS, SCORED
+from eventide.apps.sensors.schema import ALARMS, ANOMALIES, INCIDENTS, READINGS, SCORED
 from eventide.apps.sensors.simulate import Simulation, simulate, wire_a, wire_b
 from eventide.apps.sensors.slots import KeySlots
 from eventide.connectors.memory import MemorySource
 from eventide.errors import ConfigError
-from eventide.model.time import duration
+from eventide.model.time import EVENT_TIME, duration
 
 GAP = duration("12m")
 
@@ -110,6 +113,31 @@ def test_alarms_are_the_first_anomaly_and_those_after_a_silence(day, expected):
     got = passed.select("stream", pl.col("timestamp").to_physical(), "suppressed")
     assert sorted(got.iter_rows()) == sorted(wanted)
     assert len(wanted) < expected[0].height
+
+
+@given(
+    rows=st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 30)), max_size=40),
+    hold=st.integers(1, 60),
+    cuts=st.lists(st.integers(0, 40), max_size=4),
+)
+def test_holding_back_is_that_of_a_naive_model(rows, hold, cuts):
+    times = np.cumsum([step for _, step in rows]).astype(np.int64)
+    names = {"stream": pa.array([name for name, _ in rows], pa.string()), "timestamp": pa.array(times).cast(EVENT_TIME)}
+    nulls = [names.get(field.name, pa.nulls(len(rows), field.type)) for field in ANOMALIES]
+    table = pa.RecordBatch.from_arrays(nulls, schema=ANOMALIES)
+    edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
+    batches = [table.slice(a, b - a) for a, b in itertools.pairwise(edges)]
+    stream = ev.read(MemorySource(batches)).event_time("timestamp").key_by("stream")
+    got = ev.fetch(stream.process(HoldBack(hold), schema=ALARMS), lanes=1)
+    last, held, wanted = {}, {"a": 0, "b": 0}, []
+    for name, time in sorted(zip([name for name, _ in rows], times.tolist(), strict=True), key=lambda row: row[1]):
+        if name not in last or time - last[name] >= hold:
+            wanted.append((name, time, held[name]))
+            last[name], held[name] = time, 0
+        else:
+            held[name] += 1
+    columns = [got.column("stream"), got.column("timestamp").cast(pa.int64()), got.column("suppressed")]
+    assert sorted(zip(*(c.to_pylist() for c in columns), strict=True)) == sorted(wanted)
 
 
 def test_dirty_readings_leave_by_their_own_door(day):

@@ -47,7 +47,7 @@ def run_demo(out: Path, *, streams: int, seed: int, seconds: float, say: Say) ->
         f"Simulated one day: {rows:,} readings of {streams} streams, {day.incidents.num_rows} incidents, "
         f"{day.dirty.num_rows} dirty values, uploads in blocks of half an hour."
     )
-    folder = out / "log"
+    folder = out / "demo-log"
     shutil.rmtree(folder, ignore_errors=True)
     written = _run(
         _source([pa.record_batch({"payload": wire_a(b)}) for b in day.batches(_BATCH)]).write(
@@ -162,4 +162,4 @@ def _topic(name: str, folder: Path) -> pa.Table:
 
 
 def _run(job: Pipeline, out: Path) -> Any:
-    return registry.resolve("engine", "local").run(job, quarantine=str(out / "log"))
+    return registry.resolve("engine", "local").run(job, quarantine=str(out / "demo-log"))
