@@ -176,6 +176,12 @@ def test_many_panes_in_a_batch(setting: Setting, script: list[Happening], how: d
     same(replace(setting, accumulation="discarding"), script, **{**how, "cut": 0})
 
 
+@given(settings_of(ALIGNED | SESSIONS, TRIGGERS) | settings_of(COUNTS, st.none()), scripts(), st.integers(0, 7))
+def test_a_restored_machine_goes_on_in_the_same_order(setting: Setting, script: list[Happening], at: int) -> None:
+    """Not only the same panes: the same rows in the same order, so that sinks can drop repeats by position."""
+    assert run_machine(setting, script, moves={at: 1}) == run_machine(setting, script)
+
+
 @given(settings_of(ALIGNED | SESSIONS, TRIGGERS), scripts())
 def test_events_are_in_a_pane_or_late(setting: Setting, script: list[Happening]) -> None:
     """Nothing is lost: with one window an event and discarding panes, every event is in exactly one output."""
