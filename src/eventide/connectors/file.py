@@ -95,7 +95,7 @@ def sink(uri: str, options: Mapping[str, Any]) -> FileSink:
     >>> out.commit(1, out.prepare(1))
     >>> out.close()
     >>> (folder / "means.csv").read_text().split()
-    ['"mean"', '0.5']
+    ['mean', '0.5']
     """
     path = _path(uri)
     given = Options(options, where="file://")

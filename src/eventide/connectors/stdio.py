@@ -72,7 +72,7 @@ def sink(uri: str, options: Mapping[str, Any]) -> StdioSink:
     >>> out = sink("stdio://", {"format": "csv"})
     >>> out.open(pa.schema([("a", pa.int64())]), None)
     >>> out.write(pa.record_batch({"a": [1, 2]}))
-    "a"
+    a
     1
     2
     """

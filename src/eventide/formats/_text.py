@@ -156,6 +156,11 @@ def parse(cells: pa.Array, kind: pa.DataType) -> tuple[pa.Array, npt.NDArray[np.
         return convert(cells), bad
     except (pa.ArrowInvalid, OverflowError):
         pass
+    shape = _shape(kind)
+    if shape:
+        bad = pc.invert(pc.match_substring_regex(cells, shape)).fill_null(False).to_numpy(zero_copy_only=False)
+        cells = pc.if_else(pa.array(bad), pa.scalar(None, cells.type), cells)
+        bad = bad.copy()
     pieces: list[pa.Array] = []
     stack = [(0, len(cells))]
     while stack:
@@ -170,6 +175,20 @@ def parse(cells: pa.Array, kind: pa.DataType) -> tuple[pa.Array, npt.NDArray[np.
                 middle = (low + high) // 2
                 stack += [(middle, high), (low, middle)]
     return pa.concat_arrays(pieces), bad
+
+
+def _shape(kind: pa.DataType) -> str:
+    """Return a pattern that every cell of a type has; what lacks it need not be tried."""
+    types = pa.types
+    if types.is_integer(kind):
+        body = r"[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)"
+    elif types.is_float32(kind) or types.is_float64(kind):
+        body = r"[+-]?([0-9.]+([eE][+-]?[0-9]+)?|[iI][nN][fF].*|[nN][aA][nN].*)"
+    elif types.is_timestamp(kind) or types.is_date(kind):
+        body = r"[0-9]{4}-[0-9]{2}-[0-9]{2}.*"
+    else:
+        return ""
+    return rf"^[\s\v]*{body}[\s\v]*$"
 
 
 def _converter(kind: pa.DataType) -> _Cells:

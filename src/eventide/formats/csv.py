@@ -8,14 +8,13 @@ so that one open quote cannot swallow the rows after it.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from csv import Error as CsvError
 from csv import reader
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
-import pyarrow.csv as arrow_csv
 
 from eventide.errors import DataError, SchemaError, near_names
 from eventide.formats._csv_rows import CsvForm, closed, read_rows, read_whole
@@ -27,6 +26,7 @@ __all__ = ["CONTINUATION", "SUFFIXES", "cut", "decode", "encode", "infer", "prea
 
 SUFFIXES = (".csv", ".tsv")
 CONTINUATION = {"header": False}
+_TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.9fZ"
 _BOM = b"\xef\xbb\xbf"
 _SAMPLE_ROWS = 1000
 
@@ -178,7 +178,9 @@ def cut(data: bytes, *, multiline: bool = False, **options: Any) -> int:
 
 
 def encode(batch: pa.RecordBatch, *, header: bool = True, delimiter: str = ",") -> bytes:
-    r"""Return a batch as CSV: text quoted, times in ISO 8601 with UTC, bytes in base64, null as an empty cell.
+    r"""Return a batch as CSV.
+
+    Text is quoted where it must be, times are ISO 8601 in UTC, bytes base64, null is an empty cell.
 
     Raises
     ------
@@ -188,15 +190,13 @@ def encode(batch: pa.RecordBatch, *, header: bool = True, delimiter: str = ",") 
     Examples
     --------
     >>> encode(pa.record_batch({"a": [1, None], "b": ["x", ""]}))
-    b'"a","b"\n1,"x"\n,""\n'
+    b'a,b\n1,x\n,""\n'
     """
-    out = io.BytesIO()
-    arrow_csv.write_csv(
-        plain(batch, nested=False, what="csv"),
-        out,
-        arrow_csv.WriteOptions(include_header=header, delimiter=delimiter, quoting_style="needed"),
-    )
-    return out.getvalue()
+    flat = plain(batch, nested=False, what="csv")
+    if not flat.num_columns:
+        return b""
+    text = pl.DataFrame(flat).write_csv(include_header=header, separator=delimiter, datetime_format=_TIME_FORMAT)
+    return text.encode()
 
 
 def _cells(line: bytes, delimiter: str) -> list[str]:

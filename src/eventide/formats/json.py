@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Iterator
 from json import dumps
 from typing import Any
@@ -30,7 +31,8 @@ from eventide.model.protocols import BadInput, Decoded
 __all__ = ["SUFFIXES", "cut", "decode", "encode", "infer"]
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
-_SLOW_LINES = 4096
+_MANY_LINES, _SLOW_LINES = 4096, 128
+_ROW = re.compile(r" in row (\d+)$")
 _OPEN, _CLOSE = ord("{"), ord("}")
 
 
@@ -190,7 +192,7 @@ def _parsed(data: bytes, wire: pa.Schema) -> tuple[pa.RecordBatch | None, str]:
         msg = f"json cannot hold one of the types asked for: {error}"
         raise SchemaError(msg, hint="declare the column as text, or use parquet or arrow") from None
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        return None, str(error).removeprefix("JSON parse error: ").partition(" in row ")[0]
+        return None, str(error).removeprefix("JSON parse error: ")
     batches = table.combine_chunks().to_batches()
     return (batches[0] if batches else empty(wire)), ""
 
@@ -221,17 +223,27 @@ def _read_lines(data: bytes, schema: pa.Schema, *, wire: pa.Schema, where: str, 
     kept = [a for a in lines if a not in bad]
     pieces: list[pa.RecordBatch] = []
     good: list[int] = []
-    stack = [kept[i : i + _SLOW_LINES] for i in range(0, len(kept), _SLOW_LINES)][::-1]
+    stack = [kept[i : i + _MANY_LINES] for i in range(0, len(kept), _MANY_LINES)][::-1]
     while stack:
         part = stack.pop()
+        if not part:
+            continue
         batch, reason = _parsed(b"\n".join([lines[a] for a in part]), wire)
         if batch is not None and batch.num_rows == len(part):
             pieces.append(batch)
             good += part
         elif len(part) == 1:
-            bad[part[0]] = reason or "not one JSON object on the line"
+            bad[part[0]] = _ROW.sub("", reason) or "not one JSON object on the line"
+        elif len(part) > _SLOW_LINES:
+            stack += [part[i : i + _SLOW_LINES] for i in range(0, len(part), _SLOW_LINES)][::-1]
         else:
-            stack += [part[len(part) // 2 :], part[: len(part) // 2]]
+            # The parser says which row it stumbled over; it is believed where that line fails alone as well.
+            row = int(found[1]) if (found := _ROW.search(reason)) else -1
+            if 0 <= row < len(part) and _parsed(lines[part[row]], wire)[0] is None:
+                bad[part[row]] = _ROW.sub("", reason)
+                stack.append(part[:row] + part[row + 1 :])
+            else:
+                stack += [part[len(part) // 2 :], part[: len(part) // 2]]
     batch, wrong = _typed(pa.concat_batches(pieces) if pieces else empty(wire), schema)
     if wrong:
         bad |= {good[row]: reason for row, reason in wrong.items()}
