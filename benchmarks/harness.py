@@ -155,7 +155,7 @@ def _note(report: Report, error: str) -> bool:
 
 
 def _write_result(name: str, command: list[str], path: Path) -> dict[str, Any]:
-    with Program(name, [*command, "--out", str(path)]) as program:
+    with Program(name, [*command, "--out", str(path)], log="compare") as program:
         return program.answer()
 
 
@@ -171,7 +171,7 @@ def _measure_all(case: Case, variants: list[str], peers: list[str], options: Opt
     with ExitStack() as stack:
         programs = {}
         for name, command in commands.items():  # one after the other: a warm-up must not disturb another
-            program = stack.enter_context(Program(name, [*command, "--interactive"]))
+            program = stack.enter_context(Program(name, [*command, "--interactive"], log=case.id))
             try:
                 report.versions.update(program.answer()["versions"])
             except ProgramError as error:

@@ -46,18 +46,18 @@ def _command(python: Path, module: str, case: Case, *, rows: int) -> list[str]:
 class Program:
     """A measured program that runs and waits; use it as a context."""
 
-    def __init__(self, name: str, command: list[str]) -> None:
+    def __init__(self, name: str, command: list[str], *, log: str) -> None:
         self.name = name
-        self._log = RESULTS / "logs" / f"{name.replace('@', '-')}.log"
+        self._log = RESULTS / "logs" / f"{log}-{name.replace('@', '-')}.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with self._log.open("wb") as log:
+        with self._log.open("wb") as output:
             # a group of its own, so that a JVM that it starts can be ended with it
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=log,
+                stderr=output,
                 cwd=ROOT,
                 env=environment,
                 start_new_session=True,
