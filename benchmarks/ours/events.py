@@ -38,11 +38,14 @@ def batches(start: int, stop: int, *, keys: int, seed: int = 0, rows: int) -> It
 def log_folder(rows: int, *, keys: int, seed: int = 0, batch: int) -> Path:
     """Folder of a log whose topic ``events`` holds the first `rows` rows, appended `batch` rows at a time.
 
-    It is kept for the next run, as long as the code of the log stays the same.
+    It is kept for the next run, as long as the code of the log stays the same; logs of other code are deleted.
     """
     folder = data.FOLDER / f"log-{_code()}-keys-{keys}-seed-{seed}-rows-{rows}-batch-{batch}"
     if folder.exists():
         return folder
+    for old in data.FOLDER.glob("log-*-keys-*"):
+        if not old.name.startswith(f"log-{_code()}-"):
+            shutil.rmtree(old, ignore_errors=True)
     unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
     with Log(unfinished, fsync="os") as log:
         log.create_topic(TOPIC, SCHEMA, event_time="ts")
