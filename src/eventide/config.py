@@ -11,7 +11,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_type_hints
 
 import msgspec
 
@@ -29,13 +29,14 @@ class LogConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """
 
     root: str = ".eventide/log"
-    fsync: str = "each"
+    fsync: Literal["each", "group", "os"] = "each"
 
 
 class RunConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """``[run]``: how ``eventide run`` runs.
 
-    ``checkpoint`` is a folder ("" keeps none); ``lanes`` 0 is one per processor.
+    ``checkpoint`` is a folder ("" keeps none), ``checkpoint_interval`` the time between two checkpoints; ``lanes``
+    is the number of workers of stateful operators, 0 is one per processor.
     """
 
     engine: str = "local"
@@ -45,15 +46,21 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """The whole of ``eventide.toml``. ``[params]`` are given to the pipeline's function."""
+    """The whole of ``eventide.toml``.
+
+    ``pipeline`` is what a command runs that is given this file; ``name`` is the pipeline's (else that of its file),
+    under which checkpoints are kept; ``[params]`` are given to the pipeline's function.
+    """
 
     pipeline: str = ""
+    name: str = ""
     log: LogConfig = LogConfig()
     run: RunConfig = RunConfig()
     params: dict[str, Any] = {}
 
 
 _SECTIONS: dict[str, type[msgspec.Struct]] = {"log": LogConfig, "run": RunConfig}
+_FOLDERS = (("log", "root"), ("run", "checkpoint"))
 
 
 def load_config(path: str | Path | None = None, *, environ: Mapping[str, str] | None = None) -> Config:
@@ -62,7 +69,8 @@ def load_config(path: str | Path | None = None, *, environ: Mapping[str, str] | 
     Parameters
     ----------
     path
-        The file; left out, ``eventide.toml`` in the current folder if it is there.
+        The file; left out, ``eventide.toml`` in the current folder if it is there. Folders that are not absolute
+        begin at the file's folder.
     environ
         Environment variables; left out, those of the process.
 
@@ -80,13 +88,14 @@ def load_config(path: str | Path | None = None, *, environ: Mapping[str, str] | 
     values: dict[str, Any] = {}
     if path is not None or file.is_file():
         values = _parse(file)
-    _overlay(values, os.environ if environ is None else environ)
     _check_names(values, file)
+    _anchor(values, file.parent)
+    _overlay(values, os.environ if environ is None else environ)
     try:
         return msgspec.convert(values, Config, strict=False)
     except msgspec.ValidationError as error:
         msg = f"{file}: {error}"
-        raise ConfigError(msg, hint="`eventide config schema` prints what is allowed") from None
+        raise ConfigError(msg, hint=_allowed(str(error))) from None
 
 
 def _parse(file: Path) -> dict[str, Any]:
@@ -100,29 +109,61 @@ def _parse(file: Path) -> dict[str, Any]:
         raise ConfigError(msg, hint="text values need quotes: root = '.eventide/log'") from None
 
 
+def _anchor(values: dict[str, Any], parent: Path) -> None:
+    """Let folders begin at the file's folder, so that a project works from wherever it is run."""
+    for section, name in _FOLDERS:
+        place = values.setdefault(section, {})
+        default = getattr(_SECTIONS[section](), name)
+        folder = place.get(name, default) if isinstance(place, dict) else None
+        if isinstance(folder, str) and folder:
+            place[name] = str(parent / Path(folder).expanduser())
+
+
 def _overlay(values: dict[str, Any], environ: Mapping[str, str]) -> None:
-    for section, struct in _SECTIONS.items():
-        for name in struct.__struct_fields__:
-            value = environ.get(f"EVENTIDE_{section}_{name}".upper())
-            if value is not None:
-                values.setdefault(section, {})[name] = value
-    # The short name that connectors know too.
-    if "EVENTIDE_LOG" in environ and "EVENTIDE_LOG_ROOT" not in environ:
-        values.setdefault("log", {})["root"] = environ["EVENTIDE_LOG"]
+    # The short name that connectors know too; the long one wins.
+    if "EVENTIDE_LOG" in environ:
+        _put(values, ("log", "root"), environ["EVENTIDE_LOG"])
+    for variable, value in environ.items():
+        for section, struct in _SECTIONS.items():
+            start = f"EVENTIDE_{section}_".upper()
+            if not variable.startswith(start):
+                continue
+            name = variable.removeprefix(start).lower()
+            if name not in struct.__struct_fields__:
+                msg = f"the environment variable {variable} is not known"
+                raise ConfigError(msg, hint=near_names(variable, [start + f.upper() for f in struct.__struct_fields__]))
+            _put(values, (section, name), value)
+
+
+def _put(values: dict[str, Any], place: tuple[str, str], value: str) -> None:
+    section, name = place
+    if isinstance(values.get(section), dict):  # else the file is wrong, and is told so afterwards
+        values[section][name] = value
 
 
 def _check_names(values: Mapping[str, Any], file: Path) -> None:
-    known: dict[str, tuple[str, ...]] = {"": Config.__struct_fields__}
-    known |= {name: struct.__struct_fields__ for name, struct in _SECTIONS.items()}
+    top = Config.__struct_fields__
     for name, value in values.items():
-        if name not in known[""]:
+        if name not in top:
             msg = f"{file}: {name!r} is not known at the top level"
-            raise ConfigError(msg, hint=near_names(name, known[""]))
-        if name in known and isinstance(value, Mapping):
+            inside = [s for s, struct in _SECTIONS.items() if name in struct.__struct_fields__]
+            raise ConfigError(msg, hint=f"write it below [{inside[0]}]" if inside else near_names(name, top))
+        if name in _SECTIONS and isinstance(value, Mapping):
+            known = _SECTIONS[name].__struct_fields__
             for inner in value:
-                if inner not in known[name]:
+                if inner not in known:
                     msg = f"{file}: {inner!r} is not known in [{name}]"
-                    raise ConfigError(msg, hint=near_names(inner, known[name]))
+                    raise ConfigError(msg, hint=near_names(inner, known))
+
+
+def _allowed(text: str) -> str:
+    """Return a hint for what a wrong value may be: the values that are allowed, where they can be listed."""
+    section, _, name = text.rpartition("$.")[2].rstrip("`").partition(".")
+    struct = _SECTIONS.get(section)
+    choices = get_args(get_type_hints(struct).get(name)) if struct is not None else ()
+    if choices:
+        return "one of " + ", ".join(repr(c) for c in choices)
+    return "`eventide config schema` prints what is allowed"
 
 
 def schema() -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """The command line: one file a command, named as the command; imported only when it is asked for.
 
-A command file has ``command`` (a Typer function) or ``app`` (a Typer application with commands of its own).
-An application's commands are in ``apps/<name>/commands.py`` as ``app``: ``eventide sensors demo``.
+A command file has ``command`` (a Typer function) or ``app`` (a Typer application with commands of its own); the
+first line of its docstring is its line in ``eventide --help``. An application's commands are in
+``apps/<name>/commands.py`` as ``app``: ``eventide sensors demo``. What commands share is in files that begin with
+an underscore, and in ``output``, ``progress`` and ``target``.
+
 Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 a run failed, 2 usage or
 configuration, 3 data, 4 something is not installed or cannot be reached, 130 and 143 stopped by a signal.
 """
@@ -10,8 +13,8 @@ from __future__ import annotations
 
 import importlib
 import os
-import pkgutil
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,18 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_PRIVATE = {"output", "target", "progress"}
-_HELP = "Event-time stream analysis for science."
+_SHARED = {"output", "progress", "target"}
+_HELP = """Event-time stream analysis for science.
 
-
-def _commands() -> list[str]:
-    found = [m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)])]
-    return sorted(n for n in found if n not in _PRIVATE and not n.startswith("_"))
-
-
-def _apps() -> list[str]:
-    folder = Path(__file__).parent.parent / "apps"
-    return sorted(p.parent.name for p in folder.glob("*/commands.py"))
+Begin with `eventide init hello`. Every command has --help, and --json where it prints data.
+"""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -42,44 +38,79 @@ def main(arguments: list[str] | None = None) -> None:
     arguments
         Without the program's name; left out, those of the process.
     """
-    args = sys.argv[1:] if arguments is None else arguments
-    sys.exit(_run(args))
+    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
 
 
 def _run(args: list[str]) -> int:
-    import typer
-
-    from eventide.cli.output import show_error
-    from eventide.errors import EventideError
-
     debug = "--debug" in args or os.environ.get("EVENTIDE_DEBUG") == "1"
     args = [a for a in args if a != "--debug"]
+    from eventide.cli.output import ReaderGoneError
+
     try:
-        app = _build(args)
-        typer.main.get_command(app).main(args=args, prog_name="eventide", standalone_mode=False)
-    except EventideError as error:
-        if debug:
-            raise
-        show_error(str(error))
-        return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+        import typer
+
+        found = typer.main.get_command(_build(_wanted(args)))
+        code = found.main(args=args, prog_name="eventide", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader of our output went away (`eventide tail x | head`): that is no failure.
+    except (BrokenPipeError, ReaderGoneError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except typer.Exit as error:
-        return int(error.exit_code)
     except Exception as error:
-        if not hasattr(error, "format_message") or debug:
-            raise
-        show_error(error.format_message())
+        return _failed(error, debug=debug)
+
+
+def _failed(error: Exception, *, debug: bool) -> int:
+    """Say what went wrong and return the exit code."""
+    import typer
+
+    from eventide.cli.output import note, show_error
+    from eventide.errors import EventideError
+
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, EventideError):
+        show_error(str(error))
+        return error.exit_code
+    if isinstance(error, typer.Abort):
+        note("nothing was done")
+        return 1
+    if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: its help is the answer
+        note(error.format_message())  # type: ignore[attr-defined]
+        return 2
+    if hasattr(error, "format_message"):
+        where = getattr(getattr(error, "ctx", None), "command_path", "eventide")
+        show_error(f"{error.format_message()}\n  hint: `{where} --help`")
         return int(getattr(error, "exit_code", 2))
-    return 0
+    show_error(f"{type(error).__name__}: {error}\n  hint: this should not happen; --debug shows where it did")
+    return 1
 
 
-def _build(args: list[str]) -> typer.Typer:
-    """Return the Typer application with the command that was asked for, or with all of them for help."""
+def _wanted(args: list[str]) -> str:
+    """Return the command that was asked for, also where a shell asks how a line may go on."""
+    words = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS")
+    if words and "_EVENTIDE_COMPLETE" in os.environ:
+        args = words.split()[1:]
+    return next((a for a in args if not a.startswith("-")), "")
+
+
+def _places() -> dict[str, Path]:
+    """Return the file of every command, those of applications last."""
+    here = Path(__file__).parent
+    own = {p.stem: p for p in sorted(here.glob("[a-z]*.py")) if p.stem not in _SHARED}
+    return own | {p.parent.name: p for p in sorted(here.parent.glob("apps/*/commands.py"))}
+
+
+def _summary(path: Path) -> str:
+    """Return the first line of a file's docstring, without importing the file."""
+    with path.open(encoding="utf-8") as file:
+        return file.readline().strip().strip('"').rstrip(".")
+
+
+def _build(wanted: str) -> typer.Typer:
+    """Return the Typer application: the command that was asked for, or the names of all for help."""
     import typer
 
     app = typer.Typer(
@@ -88,25 +119,31 @@ def _build(args: list[str]) -> typer.Typer:
         add_completion=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
-    wanted = next((a for a in args if not a.startswith("-")), "")
-    commands, apps = _commands(), _apps()
 
     @app.callback(invoke_without_command=True)
-    def root(version: bool = typer.Option(False, "--version", help="Show the version and exit.")) -> None:
+    def root(
+        version: bool = typer.Option(False, "--version", help="Show the version and exit."),
+        debug: bool = typer.Option(False, "--debug", help="Show where an error came from."),
+    ) -> None:
         if version:
             from importlib.metadata import version as installed
 
             typer.echo(f"eventide {installed('eventide')}")
             raise typer.Exit
 
-    for name in commands if wanted not in [*commands, *apps] else [c for c in commands if c == wanted]:
-        module = importlib.import_module(f"eventide.cli.{name}")
+    for name, path in _places().items():
+        if name != wanted:
+            app.command(name, help=_summary(path))(_named_only)
+            continue
+        module = importlib.import_module(f"eventide.{'.'.join(path.relative_to(Path(__file__).parents[1]).parts)[:-3]}")
         if hasattr(module, "app"):
-            app.add_typer(module.app, name=name, help=(module.__doc__ or "").strip().splitlines()[0])
+            app.add_typer(module.app, name=name, help=_summary(path))
         else:
             app.command(name)(module.command)
-    for name in apps if wanted not in [*commands, *apps] else [a for a in apps if a == wanted]:
-        module = importlib.import_module(f"eventide.apps.{name}.commands")
-        app.add_typer(module.app, name=name, help=(module.__doc__ or "").strip().splitlines()[0])
     return app
+
+
+def _named_only() -> None:
+    """Stand for a command that was not asked for, and is not imported."""

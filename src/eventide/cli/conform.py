@@ -14,8 +14,10 @@ _SUITES = {"beam-transcripts": ("eventide.testing.transcripts", "run_beam_transc
 
 
 def command(
-    suite: Annotated[str, typer.Option(help="Name of the suite: beam-transcripts.")],
-    python: Annotated[str, typer.Option(help="Interpreter of the environment that holds the suite.")] = "",
+    suite: Annotated[str, typer.Option(metavar="NAME", help="The suite: beam-transcripts.")],
+    python: Annotated[
+        str, typer.Option(metavar="PATH", help="Python of the environment that has apache-beam; EVENTIDE_BEAM_PYTHON.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print only the last JSON line.")] = False,
 ) -> None:
     """Run a conformance suite; the last line is JSON, and the exit code is 0 only when all of it holds."""

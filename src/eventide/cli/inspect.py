@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 import eventide as ev
 from eventide import registry
+from eventide.cli._checkpoints import pipelines
+from eventide.cli._options import Json, LogFolder, Param, Target, settings
+from eventide.cli.check import column_rows
 from eventide.cli.output import show, show_json, show_table
 from eventide.cli.target import load_target, parse_params
-from eventide.config import load_config
-from eventide.engines.local.checkpoint import CheckpointStore
+from eventide.engines.local.checkpoint import Checkpoint, CheckpointStore
+from eventide.errors import UnknownNameError, near_names
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-
-Target = Annotated[str, typer.Argument(help="An application, file.py, module:pipeline or file.toml.")]
-Param = Annotated[list[str] | None, typer.Option(help="name=value for the pipeline's function; repeatable.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -29,6 +28,7 @@ def graph(
     as_json: Json = False,
 ) -> None:
     """Show the nodes of a pipeline and how they are connected."""
+    settings(target)
     made = load_target(target, parse_params(param or []))
     if as_json:
         show_json({"pipeline": made.name, "fingerprint": made.fingerprint, "nodes": made.describe()})
@@ -37,48 +37,71 @@ def graph(
     else:
         rows = []
         for node in made.describe():
-            settings: Any = node["settings"]
-            text = ", ".join(f"{k}={v}" for k, v in settings.items() if v not in ("", "None"))
+            given: Any = node["settings"]
+            text = ", ".join(f"{k}={v}" for k, v in given.items() if v not in ("", "None"))
             reads: Any = node["inputs"]
             rows.append((node["name"], node["kind"], ", ".join(reads), text))
         show_table(["node", "kind", "reads", "settings"], rows, title=made.name)
 
 
 @app.command()
-def schema(target: Target, param: Param = None, as_json: Json = False) -> None:
-    """Show the columns at every node of a pipeline."""
-    schemas = ev.check(load_target(target, parse_params(param or [])))
+def schema(target: Target, param: Param = None, log: LogFolder = "", as_json: Json = False) -> None:
+    """Show the columns after every step of a pipeline that changes them."""
+    settings(target, log=log)
+    made = load_target(target, parse_params(param or []))
+    schemas = ev.check(made)
     if as_json:
         show_json({name: {f.name: str(f.type) for f in s} for name, s in schemas.items()})
     else:
-        rows = [(name, f.name, str(f.type)) for name, s in schemas.items() for f in s]
-        show_table(["node", "column", "type"], rows)
+        show_table(["node", "reads", "column", "type"], column_rows(made, schemas), title=made.name)
 
 
 @app.command()
 def checkpoint(
-    name: Annotated[str, typer.Argument(help="Name of the pipeline.")],
-    folder: Annotated[str, typer.Option(help="Folder of checkpoints.")] = "",
+    target: Annotated[
+        str, typer.Argument(metavar="[TARGET]", help="A pipeline's name, or a target; left out, all are listed.")
+    ] = "",
+    folder: Annotated[str, typer.Option(metavar="FOLDER", help="Folder of checkpoints.")] = "",
     as_json: Json = False,
 ) -> None:
     """Show the newest checkpoint of a pipeline: when, how far, how large."""
-    store = CheckpointStore(folder or load_config().run.checkpoint, name)
+    place = folder or settings(target).run.checkpoint
+    known = pipelines(place)
+    if not target:
+        if as_json:
+            show_json([asdict(f) for f in known])
+        elif known:
+            rows = [(f.pipeline, f.number, f.written, "yes" if f.final else "no") for f in known]
+            show_table(["pipeline", "checkpoint", "written", "input ended"], rows, title=place)
+        else:
+            show(f"there is no checkpoint in {place}")
+        return
+    name = load_target(target, {}).name if "." in target or ":" in target else target
+    store = CheckpointStore(place, name)
     found = store.load()
     if found is None:
-        if as_json:
-            show_json(None)
-        else:
-            show(f"{name} has no checkpoint in {store.folder}")
-        return
+        msg = f"there is no checkpoint of {name!r} in {place}"
+        raise UnknownNameError(msg, hint=near_names(name, [f.pipeline for f in known]))
+    _show(found, name, as_json=as_json)
+
+
+def _show(found: Checkpoint, name: str, *, as_json: bool) -> None:
     states = {t: sum(s.nbytes for s in tables.values()) for t, tables in found.states.items()}
     facts = {k: v for k, v in found.manifest.items() if k not in ("states", "tasks")}
     if as_json:
         show_json({"number": found.number, **facts, "state_bytes": states})
         return
     show(f"checkpoint {found.number} of {name}{' (the input had ended)' if facts['final'] else ''}")
-    rows = [(source, p, str(v)) for source, ps in facts["positions"].items() for p, v in ps.items()]
+    rows = [
+        (source, p, ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in at.items()))
+        for source, ps in facts["positions"].items()
+        for p, at in ps.items()
+    ]
+    show("")
     show_table(["source", "partition", "position"], rows)
-    show_table(["operator", "state bytes"], [(t, f"{b:,}") for t, b in states.items()])
+    if states:
+        show("")
+        show_table(["operator", "bytes of state"], [(t, f"{b:,}") for t, b in states.items()])
 
 
 @app.command()
@@ -94,13 +117,8 @@ def plugins(as_json: Json = False) -> None:
 
 
 @app.command()
-def log(root: Annotated[str, typer.Option(help="Folder of the log.")] = "", as_json: Json = False) -> None:
+def log(root: LogFolder = "", as_json: Json = False) -> None:
     """Show the topics of the embedded log (as `eventide log list`)."""
-    from eventide.cli.log import topic_rows
+    from eventide.cli.log import list_topics
 
-    folder = root or load_config().log.root
-    rows = topic_rows(Path(folder))
-    if as_json:
-        show_json(rows)
-    else:
-        show_table(list(rows[0]) if rows else ["topic"], [list(r.values()) for r in rows], title=folder)
+    list_topics(root, as_json=as_json)

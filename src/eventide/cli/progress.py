@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import sys
 import threading
@@ -10,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from eventide.cli.output import colour
 from eventide.model.time import MAX_TIME, MIN_TIME, format_time
 
 if TYPE_CHECKING:
@@ -41,22 +44,31 @@ class ProgressLine:
         parts += [f"{n:,} {what}" for n, what in ((progress.late, "late"), (progress.quarantined, "quarantined")) if n]
         if progress.backlog:
             parts.append(f"{progress.backlog:,} waiting")
-        line = "  ".join(parts)[:160]
-        sys.stderr.write("\r" + line.ljust(self._last))
+        # One line, also on a narrow terminal: a wrapped line could not be written over.
+        line = "  ".join(parts)[: shutil.get_terminal_size().columns - 1]
+        sys.stderr.write("\r" + colour(line.ljust(self._last), "dim", to=sys.stderr))
         sys.stderr.flush()
         self._last = len(line)
 
     def done(self) -> None:
-        """Leave the line."""
+        """Take the line away: what follows says more."""
         if self._on and self._last:
-            sys.stderr.write("\n")
+            sys.stderr.write("\r" + " " * self._last + "\r")
+            sys.stderr.flush()
             self._last = 0
 
 
 class Stopper:
-    """Turns SIGINT and SIGTERM into a clean stop; a second one ends the process at once."""
+    """Turns SIGINT and SIGTERM into a clean stop; a second one ends the process at once.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    note
+        What to say at the first one.
+    """
+
+    def __init__(self, note: str = "") -> None:
+        self._note = note
         self.event = threading.Event()
         self.signal = 0
 
@@ -75,7 +87,9 @@ class Stopper:
             raise KeyboardInterrupt
         self.signal = number
         self.event.set()
-        sys.stderr.write("\nstopping: finishing what was read and writing a checkpoint (again to stop at once)\n")
+        if self._note:
+            # Not sys.stderr: a signal may come in the middle of a write to it.
+            os.write(2, f"\n{self._note}\n".encode())
 
     @property
     def exit_code(self) -> int:

@@ -2,58 +2,153 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from eventide import registry
-from eventide.cli.output import note, show, show_json
+from eventide.cli._checkpoints import Found, newest
+from eventide.cli._options import LogFolder, Param, Target, settings
+from eventide.cli.output import colour, note, show_json, show_table
 from eventide.cli.progress import ProgressLine, Stopper
 from eventide.cli.target import load_target, parse_params
-from eventide.config import load_config
-from eventide.model.pipeline import pipeline
+from eventide.errors import DataError
+from eventide.model.graph import Write
+from eventide.model.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from eventide.config import Config
+    from eventide.engines.local.result import Progress, RunResult
+
+_STOPPING = "stopping: finishing what was read (again to stop at once)"
 
 
 def command(
-    target: Annotated[str, typer.Argument(help="An application, file.py, module:pipeline or file.toml.")],
-    engine: Annotated[str | None, typer.Option(help="The engine that runs it.")] = None,
-    param: Annotated[list[str] | None, typer.Option(help="name=value for the pipeline's function; repeatable.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="Folder for checkpoints; '' keeps none.")] = None,
-    checkpoint_interval: Annotated[str | None, typer.Option(help="Between two checkpoints, such as 10s.")] = None,
+    target: Target,
+    engine: Annotated[str | None, typer.Option(metavar="NAME", help="The engine that runs it.")] = None,
+    param: Param = None,
+    start: Annotated[
+        str, typer.Option("--from", metavar="OFFSET|TIME", help="Replay: read topics of the log only from here on.")
+    ] = "",
+    until: Annotated[
+        str, typer.Option("--until", metavar="OFFSET|TIME", help="Replay: read topics only up to here, and end.")
+    ] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin again, although there is a checkpoint.")] = False,
-    lanes: Annotated[int | None, typer.Option(help="Workers of stateful operators; 0 is one per processor.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name under which checkpoints are kept.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    checkpoint: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Folder for checkpoints; '' keeps none.")
+    ] = None,
+    checkpoint_interval: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Between two checkpoints, such as 10s.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the pipeline, under which checkpoints are kept.")
+    ] = None,
+    lanes: Annotated[
+        int | None, typer.Option(metavar="N", help="Workers of stateful operators; 0 is one per processor.")
+    ] = None,
+    max_quarantined: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Stop, with exit code 3, when more events than this are in quarantine."),
+    ] = None,
+    log: LogFolder = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result and its ledger as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the ledger of all operators.")] = False,
 ) -> None:
-    """Run a pipeline until its input ends, or until it is stopped (Ctrl-C, SIGTERM: checkpoint, then stop)."""
-    config = load_config()
-    made = pipeline(load_target(target, parse_params(param or [])))
-    if name:
-        made = made.named(name)
+    """Run a pipeline until its input ends, or until it is stopped.
+
+    Ctrl-C or SIGTERM: what was read is finished, a checkpoint is written, and the exit code is 130 or 143; the
+    next run goes on there. A run with --from or --until is a replay: it does not go on from a checkpoint and
+    leaves none, unless it has a --name of its own. What is written to the log is appended to what is there.
+
+    Exit codes: 0 the input ended, 1 the run failed, 2 usage or configuration, 3 data, 4 something is missing.
+    """
+    config = settings(target, log=log)
+    made = load_target(target, parse_params(param or []))
+    made = made.named(name) if name else made
     folder = config.run.checkpoint if checkpoint is None else checkpoint
-    progress, stopper = ProgressLine(quiet=quiet or as_json), Stopper()
+    if start or until:
+        from eventide.cli._span import Span, only_span
+
+        made = only_span(made, Span(start, until))
+        folder = folder if name else ""
+    before = newest(folder, made.name) if folder else None
     options: dict[str, Any] = {
         "checkpoint": folder or None,
         "checkpoint_interval": checkpoint_interval or config.run.checkpoint_interval,
         "lanes": config.run.lanes if lanes is None else lanes,
         "resume": not fresh,
     }
+    stopper = Stopper("" if quiet else _STOPPING + (", then writing a checkpoint" if folder else ""))
+    watch = Watch(ProgressLine(quiet=quiet or as_json), stopper, max_quarantined)
     with stopper.installed() as stop:
-        result = registry.resolve("engine", engine or config.run.engine).run(
-            made, stop=stop, on_progress=progress, **options
-        )
-    progress.done()
+        try:
+            chosen = registry.resolve("engine", engine or config.run.engine)
+            result = chosen.run(made, stop=stop, on_progress=watch, **options)
+        finally:
+            watch.line.done()
+    ended = before is not None and before.final and not fresh and not result.rows_in
     if as_json:
-        show_json(result.to_dict())
-    else:
-        rate = result.rows_in / result.seconds if result.seconds else 0.0
-        begun = f" (from checkpoint {result.resumed_from})" if result.resumed_from else ""
-        show(
-            f"{result.pipeline}: {result.rows_in:,} events in, {result.rows_out:,} out in "
-            f"{result.seconds:.2f} s ({rate:,.0f}/s){begun}"
+        show_json({**result.to_dict(), "already_ended": ended})
+    elif not quiet:
+        _tell(result, made, ended=before if ended else None, verbose=verbose)
+        if fresh and before is not None:
+            note(f"begun again: what earlier runs wrote to {', '.join(_sinks(made))} is still there")
+    _leave(result, stopper, config, limit=max_quarantined)
+
+
+@dataclass(slots=True)
+class Watch:
+    """Shows the progress of a run, and stops it when too much goes to quarantine."""
+
+    line: ProgressLine
+    stopper: Stopper
+    limit: int | None
+
+    def __call__(self, progress: Progress) -> None:
+        """Take the progress."""
+        self.line(progress)
+        if self.limit is not None and progress.quarantined > self.limit:
+            self.stopper.event.set()
+
+
+def _tell(result: RunResult, made: Pipeline, *, ended: Found | None, verbose: bool) -> None:
+    from sys import stderr
+
+    if ended is not None:
+        note(
+            f"{result.pipeline}: nothing to do, the input had ended at checkpoint {ended.number} "
+            f"({ended.written}); --fresh begins again"
         )
-        if result.late or result.quarantined:
-            note(f"{result.late:,} late, {result.quarantined:,} in quarantine (`eventide tail quarantine`)")
+        return
+    rate = result.rows_in / result.seconds if result.seconds else 0.0
+    begun = f", gone on from checkpoint {result.resumed_from}" if result.resumed_from else ""
+    head = colour(f"{result.pipeline}:", "bold", to=stderr)
+    note(
+        f"{head} {result.rows_in:,} events in, {result.rows_out:,} out in {result.seconds:.2f} s "
+        f"({rate:,.0f}/s{begun}) -> {', '.join(_sinks(made))}"
+    )
+    if result.late:
+        note(f"{result.late:,} events were too late: a longer lateness= or allowed_lateness= would take them")
+    if result.quarantined:
+        note(f"{result.quarantined:,} are in quarantine, each with the reason: `eventide tail quarantine`")
+    if verbose:
+        rows = [
+            (c.label, c.kind, *(f"{n:,}" for n in (c.rows_in, c.rows_out, c.filtered, c.late, c.quarantined)))
+            for c in result.ledger
+        ]
+        show_table(["operator", "kind", "in", "out", "filtered", "late", "quarantined"], rows, to=stderr)
+        note(f"graph {result.fingerprint[:12]}, checkpoint {result.checkpoint or 'none'}")
+
+
+def _sinks(made: Pipeline) -> list[str]:
+    return [n.uri for n in made.nodes if isinstance(n, Write)]
+
+
+def _leave(result: RunResult, stopper: Stopper, config: Config, *, limit: int | None) -> None:
+    if limit is not None and result.quarantined > limit:
+        msg = f"{result.pipeline}: {result.quarantined:,} events are in quarantine, more than --max-quarantined {limit}"
+        raise DataError(msg, hint=f"`eventide tail quarantine --log {config.log.root}` shows them with the reason")
     if stopper.exit_code:
         raise typer.Exit(stopper.exit_code)

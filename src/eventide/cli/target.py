@@ -6,13 +6,14 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from eventide import registry
 from eventide.config import load_config
-from eventide.errors import ConfigError, PipelineError, UnknownNameError, UsageError, near_names
+from eventide.errors import ConfigError, EventideError, PipelineError, UnknownNameError, UsageError, near_names
 from eventide.model.pipeline import Pipeline, pipeline
 
 __all__ = ["load_target", "parse_params"]
@@ -64,7 +65,11 @@ def load_target(target: str, params: Mapping[str, Any]) -> Pipeline:
         inner = config.pipeline
         if ".py" in inner:
             inner = str(Path(target).parent / inner)
-        return load_target(inner, {**config.params, **params})
+        elif inner.endswith(".toml"):
+            msg = f"{target} names another TOML file as its pipeline"
+            raise ConfigError(msg, hint="name the pipeline itself, such as pipeline = 'pipeline.py'")
+        made = load_target(inner, {**config.params, **params})
+        return made.named(config.name) if config.name else made
     place, _, name = target.partition(":")
     if place.endswith(".py"):
         return _pick(_file(Path(place)), name, params, where=place)
@@ -87,15 +92,33 @@ def _file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         here = [p.name for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
         msg = f"there is no file {path}"
-        raise UsageError(msg, hint=near_names(path.name, here) if here else "`eventide init` writes a project that runs")
+        raise UsageError(
+            msg, hint=near_names(path.name, here) if here else "`eventide init` writes a project that runs"
+        )
     name = f"eventide_target_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(path.parent.resolve()))
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except EventideError:
+        raise
+    except Exception as error:
+        raise _mistake(error, f"{path} cannot be imported") from error
     return vars(module)
+
+
+def _mistake(error: Exception, what: str) -> UsageError:
+    """Return an error that says where in the user's own code something went wrong."""
+    if isinstance(error, SyntaxError):
+        where = f"{Path(error.filename or '').name}:{error.lineno}"
+    else:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}:{last.lineno}"
+    msg = f"{what}: {type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error} ({where})"
+    return UsageError(msg, hint="--debug shows how it came there")
 
 
 def _module(name: str) -> dict[str, Any]:
@@ -142,7 +165,12 @@ def _call(value: Any, name: str, params: Mapping[str, Any], *, where: str) -> Pi
             if param not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
                 msg = f"{name}() of {where} has no parameter {param!r}"
                 raise UsageError(msg, hint=near_names(param, known))
-        made = value(**params)
+        try:
+            made = value(**params)
+        except EventideError:
+            raise
+        except Exception as error:
+            raise _mistake(error, f"{name}() of {where} failed") from error
     else:
         made = value
     if not isinstance(made, Pipeline):
