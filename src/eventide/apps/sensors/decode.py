@@ -161,7 +161,8 @@ def good(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _readings(frame: pl.DataFrame, rules: Rules) -> pa.RecordBatch:
-    raw = pl.col("value_raw") if "value_raw" in frame.columns else pl.lit(None, pl.String)
+    with_raw = "value_raw" in frame.columns
+    raw = pl.col("value_raw") if with_raw else pl.lit(None, pl.String)
     text, raw_text = pl.col("value").str.strip_chars(), raw.str.strip_chars()
     key = (
         pl.col("sensor").fill_null("").str.to_lowercase() + "\n" + pl.col("parameter").fill_null("").str.to_lowercase()
@@ -172,13 +173,14 @@ def _readings(frame: pl.DataFrame, rules: Rules) -> pa.RecordBatch:
         number=_number(text, pl.col("parameter"), rules.identifiers),
         raw_number=_number(raw_text, pl.col("parameter"), rules.identifiers),
         text=text,
-        absent=_is_missing(text),
         low=key.replace_strict({k: v[0] for k, v in limits.items()}, default=None, return_dtype=pl.Float64),
         high=key.replace_strict({k: v[1] for k, v in limits.items()}, default=None, return_dtype=pl.Float64),
-        value_raw=pl.when(_is_missing(raw_text)).then(pl.col("value")).otherwise(raw),
+        value_raw=pl.when(_is_missing(raw_text)).then("value").otherwise(raw) if with_raw else pl.col("value"),
         stream=_stream(),
     )
     number, sentinels = pl.col("number"), list(rules.sentinels)
+    # Few values are no numbers: what their text says need not be asked of the others.
+    odd = pl.when(number.is_null()).then("text")
     reason = (
         pl.when("malformed")
         .then(pl.lit("malformed"))
@@ -189,9 +191,9 @@ def _readings(frame: pl.DataFrame, rules: Rules) -> pa.RecordBatch:
             | pl.col("raw_number").is_in(sentinels).fill_null(value=False)
         )
         .then(pl.lit("sentinel"))
-        .when("absent")
+        .when(number.is_null() & _is_missing(odd))
         .then(pl.lit("missing"))
-        .when(number.is_infinite() | pl.col("text").str.to_lowercase().str.contains(_INFINITE))
+        .when(number.is_infinite() | odd.str.to_lowercase().str.contains(_INFINITE))
         .then(pl.lit("not_finite"))
         .when(number.is_null())
         .then(pl.lit("not_numeric"))
@@ -239,10 +241,14 @@ def _event_times(times: pl.Series, zone: str) -> pl.Series:
         return _in_zone(times, zone)
     if times.dtype != pl.String:
         times = times.cast(pl.String, strict=False)
-    text = times.str.strip_chars().str.replace_all("/", "-", literal=True).str.replace("T", " ", literal=True)
+    text = times.str.strip_chars()
+    for mark, plain in (("/", "-"), ("T", " ")):
+        if text.str.contains(mark, literal=True).any():
+            text = text.str.replace_all(mark, plain, literal=True)
     # 64-bit nanoseconds reach from 1677 to 2262; the parser would wrap around outside.
-    year = text.str.slice(0, 4).cast(pl.Int32, strict=False)
-    text = text.to_frame("t").select(pl.when((year > 1677) & (year < 2262)).then("t")).to_series()
+    text = (
+        text.to_frame("t").select(pl.when(pl.col("t").is_between(pl.lit("1678"), pl.lit("2262"))).then("t")).to_series()
+    )
     found = _in_zone(text.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="ns", strict=False), zone)
     if found.null_count() > times.null_count():
         offset = text.str.replace("Z$", "+00:00").str.to_datetime(

@@ -4,9 +4,9 @@ Form A is a record: ``{"NodeID": .., "timestamp": "2016-11-10 00:00:20.143000", 
 "parameter": .., "value": "27.6"}``. Form B is the notebook's single-key object:
 ``{"TSYS01_temperature": ["2016-11-10 00:00:20.143000", 27.6]}``.
 
-A regular expression takes whole columns apart; only payloads that it cannot read (another order of
-fields, escapes, damage) are looked at one by one. A damaged payload becomes a row marked ``malformed``
-that holds the payload's text; it never raises.
+Whole columns are taken apart at the quotation marks, then, where that does not fit, by a regular expression;
+only payloads that neither can read (another order of fields, escapes, damage) are looked at one by one. A
+damaged payload becomes a row marked ``malformed`` that holds the payload's text; it never raises.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ TextColumns = pl.DataFrame
 """Columns timestamp, node_id, sensor, parameter, value (text) and malformed (boolean)."""
 
 _NAMES = ("timestamp", "node_id", "sensor", "parameter", "value")
+_FIELDS_A = ("NodeID", "timestamp", "sensor", "parameter", "value")
+_COLON, _COMMA = (":", ": "), (",", ", ")
+_FRAME = (("{",), _COLON, _COMMA, _COLON, _COMMA, _COLON, _COMMA, _COLON, _COMMA, _COLON, ("}",))
+"""What stands between the strings of a record whose values are all text."""
 _TEXT = r'"([^"\\]*)"'
 _VALUE = r'("[^"\\]*"|[^\s"\[\]{},]+)'
 _FORM_A = (
     r"^\s*\{\s*"
-    + r"\s*,\s*".join(
-        rf'"{name}"\s*:\s*{_VALUE if name == "value" else _TEXT}'
-        for name in ("NodeID", "timestamp", "sensor", "parameter", "value")
-    )
+    + r"\s*,\s*".join(rf'"{name}"\s*:\s*{_VALUE if name == "value" else _TEXT}' for name in _FIELDS_A)
     + r"\s*\}\s*$"
 )
 _FORM_B = rf"^\s*\{{\s*{_TEXT}\s*:\s*\[\s*{_TEXT}\s*,\s*{_VALUE}\s*\]\s*\}}\s*$"
@@ -55,9 +56,8 @@ def columns_a(payloads: pa.Array) -> TextColumns:
     ('TSYS01', '27.6', False)
     """
     text = payload_text(payloads)
-    groups = text.str.extract_groups(_FORM_A).struct.unnest()
-    groups.columns = ["node_id", "timestamp", "sensor", "parameter", "value"]
-    return _with_slow_rows(text, groups.select(_NAMES), _record)
+    rows = _filled(_at_quotes(text), text, _by_pattern)
+    return _with_slow_rows(text, rows, _record)
 
 
 def columns_b(payloads: pa.Array, ranges: Ranges) -> TextColumns:
@@ -79,7 +79,9 @@ def columns_b(payloads: pa.Array, ranges: Ranges) -> TextColumns:
     text = payload_text(payloads)
     groups = text.str.extract_groups(_FORM_B).struct.unnest()
     groups.columns = ["sensor", "timestamp", "value"]
-    rows = groups.with_columns(node_id=pl.lit(None, pl.String), parameter=pl.lit(None, pl.String)).select(_NAMES)
+    rows = groups.with_columns(
+        pl.col("value").str.strip_chars('"'), node_id=pl.lit(None, pl.String), parameter=pl.lit(None, pl.String)
+    ).select(_NAMES)
     whole = _with_slow_rows(text, rows, _single_key)
     cut = {stream: split_stream(stream, ranges) for stream in whole["sensor"].unique().to_list() if stream is not None}
     sensors, parameters = {s: c[0] for s, c in cut.items()}, {s: c[1] for s, c in cut.items()}
@@ -122,20 +124,48 @@ def payload_text(payloads: pa.Array) -> pl.Series:
     return pl.Series(text)
 
 
-def _with_slow_rows(text: pl.Series, rows: pl.DataFrame, read: Callable[[str], dict[str, str | None]]) -> TextColumns:
-    rows = rows.with_columns(pl.col("value").str.strip_chars('"'), malformed=pl.lit(value=False))
-    slow = rows["timestamp"].is_null().arg_true()
-    if not len(slow):
+def _at_quotes(text: pl.Series) -> pl.DataFrame:
+    """Cut at every quotation mark; what lies between the names and the values must be what JSON has there."""
+    pieces = text.str.splitn('"', 2 * len(_FRAME) - 1).struct.unnest()
+    pieces.columns = [str(i) for i in range(pieces.width)]
+    fits = pl.all_horizontal(
+        *(pl.col(str(2 * i)).is_in(allowed) for i, allowed in enumerate(_FRAME)),
+        *(pl.col(str(4 * i + 1)) == name for i, name in enumerate(_FIELDS_A)),
+        ~text.str.contains("\\", literal=True),
+    )
+    columns = {_ALIASES.get(name, name): pl.col(str(4 * i + 3)) for i, name in enumerate(_FIELDS_A)}
+    return pieces.select(**{name: pl.when(fits).then(columns[name]) for name in _NAMES})
+
+
+def _by_pattern(text: pl.Series) -> pl.DataFrame:
+    groups = text.str.extract_groups(_FORM_A).struct.unnest()
+    groups.columns = [_ALIASES.get(name, name) for name in _FIELDS_A]
+    return groups.select(_NAMES).with_columns(pl.col("value").str.strip_chars('"'))
+
+
+def _filled(rows: pl.DataFrame, text: pl.Series, take: Callable[[pl.Series], pl.DataFrame]) -> pl.DataFrame:
+    """Return `rows` with those that have no timestamp taken from the text in another way."""
+    open_rows = rows["timestamp"].is_null().arg_true()
+    if not len(open_rows):
         return rows
-    found: list[dict[str, Any]] = []
-    for payload in text.gather(slow).to_list():
-        try:
-            found.append({**dict.fromkeys(_NAMES), **read(payload), "malformed": False})
-        except (ValueError, TypeError, RecursionError):
-            found.append({**dict.fromkeys(_NAMES), "value": payload, "malformed": True})
-    patch = pl.DataFrame(found, schema=rows.schema)
-    order = pl.Series(range(len(rows)), dtype=pl.UInt32).scatter(slow, range(len(rows), len(rows) + len(slow)))
+    patch = take(text.gather(open_rows))
+    order = pl.Series(range(len(rows)), dtype=pl.UInt32)
+    order = order.scatter(open_rows, range(len(rows), len(rows) + len(open_rows)))
     return pl.concat([rows, patch])[order]
+
+
+def _with_slow_rows(text: pl.Series, rows: pl.DataFrame, read: Callable[[str], dict[str, str | None]]) -> TextColumns:
+    def one_by_one(payloads: pl.Series) -> pl.DataFrame:
+        found: list[dict[str, Any]] = []
+        for payload in payloads.to_list():
+            try:
+                found.append({**dict.fromkeys(_NAMES), **read(payload), "malformed": False})
+            except (ValueError, TypeError, RecursionError):
+                found.append({**dict.fromkeys(_NAMES), "value": payload, "malformed": True})
+        return pl.DataFrame(found, schema=marked.schema)
+
+    marked = rows.with_columns(malformed=pl.lit(value=False))
+    return _filled(marked, text, one_by_one)
 
 
 def _record(payload: str) -> dict[str, str | None]:
