@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from eventide import registry
 from eventide.engines.local.chain import Stage, map_stage, polars_stage
-from eventide.engines.local.lanes import Workers, shares
+from eventide.engines.local.lanes import Lane, Workers, shares
 from eventide.engines.local.options import LocalOptions
 from eventide.engines.local.quarantine import Quarantine
 from eventide.engines.local.result import Counts
@@ -45,7 +45,7 @@ from eventide.model.graph import (
 from eventide.model.machine import MAIN
 from eventide.model.pipeline import Pipeline
 from eventide.model.protocols import Sink, Source
-from eventide.model.schema import Schemas, infer
+from eventide.model.schema import Schemas, infer, keys_of
 from eventide.model.time import MIN_TIME
 from eventide.model.trigger import listens
 
@@ -224,9 +224,14 @@ class _Builder:
 
     def _machine(self, node: Window | Join | Process, counts: Counts, where: str) -> MachineTask:
         schemas = tuple(self._schema(r) for r in inputs(node))
-        machines = [build_machine(node, schemas, groups=g) for g in shares(self.options.lane_count)]
+        lanes = [Lane(build_machine(node, schemas, groups=g), g) for g in shares(self._lanes(node))]
+        keys = tuple(keys_of(r) for r in inputs(node))
         self.plan.ticks |= isinstance(node, Process) or (isinstance(node, Window) and listens(node.trigger))
-        return MachineTask(counts, machines, self.plan.workers, len(schemas), where)
+        return MachineTask(counts, lanes, self.plan.workers, keys, where)
+
+    def _lanes(self, node: Window | Join | Process) -> int:
+        """Without a key all events belong together, and more than one lane would have nothing to do."""
+        return self.options.lane_count if keys_of(inputs(node)[0]) else 1
 
     def _schema(self, ref: Ref) -> pa.Schema:
         return visible(self.plan.schemas[id(ref.node), ref.port])

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from eventide.engines.local.chain import Stage
-from eventide.engines.local.lanes import Workers
+from eventide.engines.local.lanes import Lane, Workers
 from eventide.engines.local.result import Counts
 from eventide.errors import DataError, EventideError, RunError
 from eventide.kernel.watermarks import PartitionWatermark
 from eventide.model.batch import WATERMARK_COLUMN, as_event_time, concat, event_times, visible
-from eventide.model.machine import LATE, MAIN, Machine, Step
+from eventide.model.machine import LATE, MAIN, Step
 from eventide.model.protocols import BadInput, Sink
 from eventide.model.state import State, merge_states
 from eventide.model.time import MAX_TIME, MIN_TIME, EventTime
@@ -243,12 +243,12 @@ class UnionTask:
 
 @dataclass(slots=True)
 class MachineTask:
-    """A stateful node: its machines, one a lane."""
+    """A stateful node: its machines, one a lane; `keys` are the key columns of each input."""
 
     counts: Counts
-    machines: list[Machine]
+    lanes: list[Lane]
     workers: Workers
-    inputs: int
+    keys: tuple[tuple[str, ...], ...]
     where: str
     targets: dict[str, list[Target]] = field(default_factory=dict)
     seq: int = 0
@@ -257,8 +257,8 @@ class MachineTask:
     ended: list[bool] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.known = self.known or [MIN_TIME] * self.inputs
-        self.ended = [False] * self.inputs
+        self.known = self.known or [MIN_TIME] * len(self.keys)
+        self.ended = [False] * len(self.keys)
 
     def push(self, port: int, flow: Flow) -> None:
         """Push a step into the machines and pass on what they emit."""
@@ -271,7 +271,7 @@ class MachineTask:
         step = Step(self.seq, port, flow.batch if rows else None, flow.watermark, flow.clock, flow.end)
         self.seq += 1
         try:
-            emits = self.workers.push(self.machines, step)
+            emits = self.workers.push(self.lanes, step, keys=self.keys[port])
         except EventideError:
             raise
         except Exception as error:
@@ -292,7 +292,7 @@ class MachineTask:
 
     def _forward(self, mains: list[pa.RecordBatch], flow: Flow) -> None:
         end = all(self.ended)
-        watermark = MAX_TIME if end else max(self.watermark, min(m.watermark for m in self.machines))
+        watermark = MAX_TIME if end else max(self.watermark, min(lane.machine.watermark for lane in self.lanes))
         self.counts.rows_out += sum(b.num_rows for b in mains)
         batch = concat(mains) if mains else None
         if batch is not None or watermark > self.watermark or flow.clock > MIN_TIME or end:
@@ -306,14 +306,14 @@ class MachineTask:
     def save(self) -> Saved:
         """Return the state of all lanes as one."""
         data = {"watermark": self.watermark, "known": list(self.known), "seq": self.seq}
-        return Saved(data, merge_states(m.snapshot() for m in self.machines))
+        return Saved(data, merge_states(lane.machine.snapshot() for lane in self.lanes))
 
     def load(self, saved: Saved) -> None:
         """Share the state out over the lanes there are now."""
         self.watermark, self.seq = saved.data["watermark"], saved.data["seq"]
         self.known[:] = saved.data["known"]
-        for machine in self.machines:
-            machine.restore(saved.tables)
+        for lane in self.lanes:
+            lane.machine.restore(saved.tables)
 
 
 @dataclass(slots=True)
