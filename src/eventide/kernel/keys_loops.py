@@ -112,7 +112,7 @@ def assign_words(
                     keys[slot] = key
                     table[j] = slot
                 break
-            if keys[slot] == key:
+            if keys[np.uint64(slot)] == key:
                 break
             j = (j + one) & mask
         out[i] = slot
@@ -180,7 +180,8 @@ def assign_bytes(
                     meta[USED] = begin + length
                     table[j] = slot
                 break
-            if kept[slot] == h and lengths[slot] == length and _same(data, a, arena, starts[slot], length):
+            at = np.uint64(slot)
+            if kept[at] == h and lengths[at] == length and _same(data, a, arena, starts[at], length):
                 break
             j = (j + one) & mask
         out[i] = slot

@@ -26,7 +26,8 @@ def larger(capacity: int) -> int:
 
 
 def _table_for(capacity: int) -> npt.NDArray[np.int32]:
-    return np.full(1 << max(9, (2 * capacity - 1).bit_length()), -1, np.int32)
+    # Small tables are kept sparse: a probe that goes on is a branch mispredicted.
+    return np.full(1 << max(9, ((4 if capacity < 65_536 else 2) * capacity - 1).bit_length()), -1, np.int32)
 
 
 class _Slots:

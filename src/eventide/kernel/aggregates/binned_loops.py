@@ -11,6 +11,9 @@ from eventide.kernel.compiled import compiled
 
 __all__ = ["finish_moments", "merge_moments", "update_moments"]
 
+# A slot that indexes an array is made unsigned first: numba then leaves out the test for negative indices, which
+# in the merge costs three times the work itself.
+
 # Where things lie in the words of a slot; see `binned`.
 COUNT, FLAGS, BOUND1, BINS1, BOUND2, BINS2 = 0, 1, 2, 3, 7, 8
 _NAN, _PLUS, _MINUS, _BIG = 1, 2, 4, 8
@@ -19,6 +22,7 @@ _HUGE = 30  # absolute index above which a magic constant would overflow
 _STEP = 2.0**-32
 _MAGIC = 1.5 * 2.0**21  # times the bound: 1.5 * 2**52 units of the top bin
 _SPLIT = 134217729.0  # 2**27 + 1 (Dekker)
+_ENOUGH = 2.0**-48
 
 
 @compiled
@@ -80,9 +84,9 @@ def update_moments(slots: Any, values: Any, valid: Any, order: int, ints: Any, f
     """Add values to the binned sums of their slots, and with order 2 their squares."""
     any_null = valid.size > 0
     for i in range(slots.size):
-        s = slots[i]
-        if s < 0 or (any_null and not valid[i]):
+        if slots[i] < 0 or (any_null and not valid[i]):
             continue
+        s = np.uint64(slots[i])
         x = np.float64(values[i])
         ints[s, COUNT] += 1
         bound = floats[s, BOUND1]
@@ -170,13 +174,21 @@ def _merge_bins(a: Any, fa: Any, i: int, b: Any, fb: Any, j: int, where: int, bi
 def merge_moments(into: Any, source: Any, order: int, ints: Any, floats: Any, others: Any, other_floats: Any) -> None:
     """Add the binned sums of slots of one state to those of another."""
     for m in range(into.size):
-        i = into[m]
-        j = source[m]
+        i = np.uint64(into[m])
+        j = np.uint64(source[m])
         ints[i, COUNT] += others[j, COUNT]
         ints[i, FLAGS] |= others[j, FLAGS]
-        _merge_bins(ints, floats, i, others, other_floats, j, BOUND1, 4)
+        if floats[i, BOUND1] == other_floats[j, BOUND1]:
+            for k in range(3, 7):
+                ints[i, k] += others[j, k]
+        else:
+            _merge_bins(ints, floats, i, others, other_floats, j, BOUND1, 4)
         if order > 1:
-            _merge_bins(ints, floats, i, others, other_floats, j, BOUND2, 5)
+            if floats[i, BOUND2] == other_floats[j, BOUND2]:
+                for k in range(8, 13):
+                    ints[i, k] += others[j, k]
+            else:
+                _merge_bins(ints, floats, i, others, other_floats, j, BOUND2, 5)
 
 
 @compiled
@@ -190,25 +202,33 @@ def _carry(digits: Any, count: int) -> None:
 
 @compiled
 def _high(digits: Any, count: int) -> Any:
-    """Return the sum of digits[k] * 2**(-32 k) as a double and the rest: the digits are balanced."""
+    """Return the sum of digits[k] * 2**(-32 k), of balanced digits, as a double, the rest, and bins to scale down by.
+
+    The five digits from the first that is not zero hold at least 128 bits.
+    """
+    first = 0
+    while first < count - 1 and digits[first] == 0:
+        first += 1
     s = 0.0
     low = 0.0
-    for k in range(count):
+    for k in range(min(first + 4, count - 1), first - 1, -1):
         # From the smallest up, so that each step adds something larger than all before it.
-        x = float(digits[count - 1 - k])
+        x = float(digits[k])
         s *= _STEP
         low *= _STEP
         t = x + s
         low += s - (t - x)
         s = t
     t = s + low
-    return t, low - (t - s)
+    return t, low - (t - s), first
 
 
 @compiled
 def _scaled(x: float, top: int) -> float:
-    half = (32 * top) // 2
-    return x * math.ldexp(1.0, half) * math.ldexp(1.0, 32 * top - half)
+    # In two factors, because 2**(32 top) itself may be out of range where the product is not.
+    half = np.int64((1023 + 16 * top) << 52)
+    factor = half.view(np.float64)
+    return float(x * factor * factor)
 
 
 @compiled
@@ -228,6 +248,19 @@ def _load(ints: Any, s: int, at: int, bins: int, digits: Any) -> None:
 
 
 @compiled
+def _product(a: float, b: float) -> Any:
+    """Return a product and its error (Dekker 1971)."""
+    t = a * _SPLIT
+    ah = t - (t - a)
+    al = a - ah
+    t = b * _SPLIT
+    bh = t - (t - b)
+    bl = b - bh
+    p = a * b
+    return p, ((ah * bh - p) + ah * bl + al * bh) + al * bl
+
+
+@compiled
 def _variance(ints: Any, floats: Any, s: int, ddof: int, work: Any, one: Any, two: Any) -> float:
     """Return (n * sum of squares - square of sum) / (n (n - ddof)), the numerator in exact integers."""
     n = ints[s, COUNT]
@@ -241,9 +274,28 @@ def _variance(ints: Any, floats: Any, s: int, ddof: int, work: Any, one: Any, tw
     t2 = _top_of(floats[s, BOUND2])
     _load(ints, s, BINS1, 4, one)
     _load(ints, s, BINS2, 5, two)
+    q, q_low, down = _high(two, 6)
+    r, r_low, down_one = _high(one, 5)
+    top = t2 + 1 - down
+    apart = 2 * (t1 + 1 - down_one) - top
+    if -16 < apart < 16:
+        # In double-double, which is enough unless 2**48 of the mean cancels.
+        p, e = _product(float(n), q)
+        b, f = _product(r, r)
+        scale = np.int64((1023 + 32 * apart) << 52).view(np.float64)
+        b *= scale
+        f = (f + 2.0 * (r * r_low)) * scale
+        e += float(n) * q_low
+        d = p - b
+        v = p - d
+        x = d + (((p - (d + v)) + (v - b)) + (e - f))
+        if x > p * _ENOUGH:
+            return float(_scaled(x / (float(n) * float(n - ddof)), top))
     # Digit k of `one` has the weight 2**(32 (t1 + 1 - k)), of `two` 2**(32 (t2 + 1 - k)), of `work` 2**(32 (top - k)).
     top = max(2 * t1 + 2, t2 + 3) + 1
-    work[:] = 0
+    used = max(top - t2 + 5, top - 2 * t1 + 7)
+    for k in range(used):
+        work[k] = 0
     n1 = n >> 32
     n0 = n & 4294967295
     at = top - (t2 + 1)
@@ -259,12 +311,12 @@ def _variance(ints: Any, floats: Any, s: int, ddof: int, work: Any, one: Any, tw
             times = 1 if j == k else 2
             work[at + j + k] -= times * (product & 4294967295)
             work[at + j + k - 1] -= times * (product >> 32)
-    _carry(work, work.size)
-    numerator = _high(work, work.size)[0]
+    _carry(work, used)
+    numerator, _, down = _high(work, used)
     if numerator <= 0.0:
         return 0.0
     x = numerator / (float(n) * float(n - ddof))
-    return float(_scaled(x, top))
+    return float(_scaled(x, top - down))
 
 
 @compiled
@@ -274,7 +326,7 @@ def finish_moments(slots: Any, what: int, ddof: int, ints: Any, floats: Any, out
     one = np.zeros(5, np.int64)
     two = np.zeros(6, np.int64)
     for i in range(slots.size):
-        s = slots[i]
+        s = np.uint64(slots[i])
         n = ints[s, COUNT]
         valid[i] = what == 0 or n > (0 if what == 1 else ddof)
         out[i] = 0.0
@@ -287,17 +339,10 @@ def finish_moments(slots: Any, what: int, ddof: int, ints: Any, floats: Any, out
             out[i] = _special(ints[s, FLAGS])
         elif floats[s, BOUND1] != 0.0:
             _load(ints, s, BINS1, 4, one)
-            x, low = _high(one, 5)
+            x, low, down = _high(one, 5)
             if what == 1:
                 # One step of Newton: the quotient of the sum, not of the rounded sum.
                 q = x / n
-                t = q * _SPLIT
-                qh = t - (t - q)
-                ql = q - qh
-                t = float(n) * _SPLIT
-                nh = t - (t - n)
-                nl = n - nh
-                p = q * n
-                e = ((qh * nh - p) + qh * nl + ql * nh) + ql * nl
+                p, e = _product(q, float(n))
                 x = q + ((x - p) - e + low) / n
-            out[i] = _scaled(x, _top_of(floats[s, BOUND1]) + 1)
+            out[i] = _scaled(x, _top_of(floats[s, BOUND1]) + 1 - down)

@@ -17,6 +17,7 @@ _LOWEST = -33
 _HUGE = 30
 _STEP = 2.0**-32
 _SPLIT = 134217729.0
+_ENOUGH = 2.0**-48
 _NO_TOP = -1000
 
 
@@ -150,25 +151,28 @@ def _carry(digits: Ints) -> None:
         digits[k - 1] += c
 
 
-def _high(digits: Ints) -> tuple[Floats, Floats]:
+def _high(digits: Ints) -> tuple[Floats, Floats, Ints]:
+    count = digits.shape[0]
+    first = np.where((digits != 0).any(axis=0), (digits != 0).argmax(axis=0), count - 1).astype(np.int64)
+    column = np.arange(digits.shape[1])
     s = np.zeros(digits.shape[1])
     low = np.zeros(digits.shape[1])
-    for row in digits[::-1]:
-        x = row.astype(np.float64)
+    for k in range(4, -1, -1):
+        at = first + k
+        x = np.where(at < count, digits[np.minimum(at, count - 1), column], 0).astype(np.float64)
         s *= _STEP
         low *= _STEP
         t = x + s
         low += s - (t - x)
         s = t
     t = s + low
-    return t, low - (t - s)
+    return t, low - (t - s), first
 
 
 def _scaled(x: Floats, top: Ints) -> Floats:
-    half = (32 * top) // 2
+    factor = np.ldexp(1.0, (16 * top).astype(np.int32))
     with np.errstate(over="ignore", under="ignore"):
-        first = x * np.ldexp(1.0, half.astype(np.int32))
-        return np.asarray(first * np.ldexp(1.0, (32 * top - half).astype(np.int32)))
+        return np.asarray(x * factor * factor)
 
 
 def _load(held: Ints, at: int, bins: int) -> Ints:
@@ -192,6 +196,7 @@ def _usual_variance(held: Ints, ddof: int) -> Floats:
     n = held[:, COUNT]
     t1, t2 = (_tops(held.view(np.float64)[:, w]) for w in (BOUND1, BOUND2))
     one, two = _load(held, BINS1, 4), _load(held, BINS2, 5)
+    easy, enough = _easy_variance(n, (one, t1), (two, t2), ddof)
     top = np.maximum(2 * t1 + 2, t2 + 3) + 1
     work = np.zeros((24, n.size), np.int64)
     column = np.arange(n.size)
@@ -209,27 +214,56 @@ def _usual_variance(held: Ints, ddof: int) -> Floats:
             work[at + j + k, column] -= times * (product & 4294967295)
             work[at + j + k - 1, column] -= times * (product >> 32)
     _carry(work)
-    numerator = np.maximum(_high(work)[0], 0.0)
-    return _scaled(numerator / (n.astype(np.float64) * (n - ddof).astype(np.float64)), top)
+    numerator, _, down = _high(work)
+    numerator = np.maximum(numerator, 0.0)
+    exact = _scaled(numerator / (n.astype(np.float64) * (n - ddof).astype(np.float64)), top - down)
+    return np.where(enough, easy, exact)
+
+
+def _easy_variance(
+    count: Ints, sums: tuple[Ints, Ints], squares: tuple[Ints, Ints], ddof: int
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Return the variance in double-double, and where that is enough."""
+    (one, t1), (two, t2) = sums, squares
+    n = count.astype(np.float64)
+    q, q_low, down = _high(two)
+    r, r_low, down_one = _high(one)
+    top = t2 + 1 - down
+    apart = 2 * (t1 + 1 - down_one) - top
+    near = (apart > -16) & (apart < 16)
+    p, e = _product(n, q)
+    b, f = _product(r, r)
+    scale = np.ldexp(1.0, np.where(near, 32 * apart, 0).astype(np.int32))
+    b *= scale
+    f = (f + 2.0 * (r * r_low)) * scale
+    e += n * q_low
+    d = p - b
+    v = p - d
+    x = d + (((p - (d + v)) + (v - b)) + (e - f))
+    return _scaled(x / (n * (count - ddof).astype(np.float64)), top), near & (x > p * _ENOUGH)
+
+
+def _product(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    t = a * _SPLIT
+    ah = t - (t - a)
+    al = a - ah
+    t = b * _SPLIT
+    bh = t - (t - b)
+    bl = b - bh
+    p = a * b
+    return p, ((ah * bh - p) + ah * bl + al * bh) + al * bl
 
 
 def _sum(held: Ints, *, mean: bool) -> Floats:
     tops = _tops(held.view(np.float64)[:, BOUND1])
     empty = tops == _NO_TOP
-    x, low = _high(_load(held, BINS1, 4))
+    x, low, down = _high(_load(held, BINS1, 4))
     if mean:
         n = held[:, COUNT].astype(np.float64)
         q = x / n
-        t = q * _SPLIT
-        qh = t - (t - q)
-        ql = q - qh
-        t = n * _SPLIT
-        nh = t - (t - n)
-        nl = n - nh
-        p = q * n
-        e = ((qh * nh - p) + qh * nl + ql * nh) + ql * nl
+        p, e = _product(q, n)
         x = q + ((x - p) - e + low) / n
-    out = _scaled(x, np.where(empty, 0, tops + 1))
+    out = _scaled(x, np.where(empty, 0, tops + 1 - down))
     out[empty] = 0.0
     flags = held[:, FLAGS]
     out[flags & _PLUS != 0] = np.inf

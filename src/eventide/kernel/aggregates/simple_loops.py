@@ -19,11 +19,11 @@ def count(slots: Any, valid: Any, counts: Any) -> None:
     if valid.size == 0:
         for i in range(slots.size):
             if slots[i] >= 0:
-                counts[slots[i]] += 1
+                counts[np.uint64(slots[i])] += 1
     else:
         for i in range(slots.size):
             if slots[i] >= 0 and valid[i]:
-                counts[slots[i]] += 1
+                counts[np.uint64(slots[i])] += 1
 
 
 @compiled
@@ -31,9 +31,8 @@ def add(slots: Any, values: Any, valid: Any, sums: Any) -> None:
     """Add integers to the sums of their slots, modulo 2**64."""
     any_null = valid.size > 0
     for i in range(slots.size):
-        s = slots[i]
-        if s >= 0 and not (any_null and not valid[i]):
-            sums[s] += np.int64(values[i])
+        if slots[i] >= 0 and not (any_null and not valid[i]):
+            sums[np.uint64(slots[i])] += np.int64(values[i])
 
 
 @compiled
@@ -53,9 +52,9 @@ def extreme(slots: Any, words: Any, valid: Any, largest: bool, best: Any, has: A
     """Keep the smallest or the largest word of every slot."""
     any_null = valid.size > 0
     for i in range(slots.size):
-        s = slots[i]
-        if s < 0 or (any_null and not valid[i]):
+        if slots[i] < 0 or (any_null and not valid[i]):
             continue
+        s = np.uint64(slots[i])
         w = words[i]
         if not has[s]:
             has[s] = True
@@ -71,9 +70,9 @@ def edge(slots: Any, times: Any, words: Any, valid: Any, latest: bool, best: Any
     """Keep the word of the earliest or the latest time of every slot; of equal times the smallest or the largest."""
     any_null = valid.size > 0
     for i in range(slots.size):
-        s = slots[i]
-        if s < 0 or (any_null and not valid[i]):
+        if slots[i] < 0 or (any_null and not valid[i]):
             continue
+        s = np.uint64(slots[i])
         t = times[i]
         w = words[i]
         if has[s]:

@@ -45,6 +45,9 @@ _ROOM = 4_096
 _MASKS = 4
 """Up to so many blocks take a batch by masks, more by sorting it."""
 
+_MERGED = 16_384
+"""Groups that several overlapping windows are merged into at once."""
+
 _SORT_AFTER = 65_536
 
 
@@ -182,13 +185,15 @@ class AlignedWindowMachine:
         """Add the selected rows, which lie in the panes of `span` (its last included)."""
         held = self._blocks[skip]
         first, last = span
-        if len(held) == 1 and held[0].first <= first and last < held[0].stop:
-            block = held[0]
-            panes = None if block.stop - block.first == 1 else self._grid.panes_of(times)
-            block.add(batch, times, panes, select)
-            return
+        for block in held:
+            if block.first <= first and last < block.stop:
+                panes = None if block.stop - block.first == 1 else self._grid.panes_of(times)
+                block.add(batch, times, panes, select)
+                return
         panes = self._grid.panes_of(times)
-        blocks = self._cover(held, panes[select] if select.size else panes, span)
+        low, high = time_span(times)
+        wide = high - low >= self._grid.pane
+        blocks = self._cover(held, panes[select] if select.size else panes, span, wide=wide)
         if len(blocks) > _MASKS:
             self._put_sorted(batch, times, panes, select, blocks)
             return
@@ -208,12 +213,15 @@ class AlignedWindowMachine:
         for block, a, b in zip(blocks, begins, ends, strict=True):
             block.add(batch.slice(a, b - a), times[a:b], panes[a:b])
 
-    def _cover(self, held: list[Block], panes: Int64Array, span: tuple[int, int]) -> list[Block]:
+    def _cover(self, held: list[Block], panes: Int64Array, span: tuple[int, int], *, wide: bool) -> list[Block]:
         """Return the blocks that hold some panes, in order; those that are missing are made and kept in `held`."""
         first, last = span
         present = range(first, last + 1) if last - first < _MASKS else np.unique(panes).tolist()
-        density = max(1, panes.size // (last - first + 1), self._fill)
-        width = min(MOST_PANES, 1 << max(0, (_ROOM // density).bit_length() - 1))
+        width = 1
+        if wide:
+            # A batch that spans several panes is read once for a block of them all, or once for each block.
+            density = self._fill or max(1, panes.size // (last - first + 1))
+            width = min(MOST_PANES, 1 << max(0, (_ROOM // density).bit_length() - 1))
         out: list[Block] = []
         for pane in present:
             if out and pane < out[-1].stop:
@@ -255,11 +263,11 @@ class AlignedWindowMachine:
                 if block.first <= closed and (groups := block.groups(self._closed + 1, closed + 1)).slots.size
             ]
         else:
-            parts = [
-                (block, groups, np.full(groups.slots.size, window))
-                for window in self._due(closed)
-                if (groups := (block := self._merged(window)).groups(window, window + 1)).slots.size
-            ]
+            parts = []
+            for first, stop in self._runs(self._due(closed)):
+                whole = self._merged(first, stop)
+                groups = whole.groups(first, stop)
+                parts.append((whole, groups, groups.panes))
         out = [Emit(MAIN, _joined([self._results(*part) for part in parts]))] if parts else []
         for held in self._blocks:
             done = sum(1 for block in held if self._grid.last_window(block.stop - 1) <= closed)
@@ -268,37 +276,51 @@ class AlignedWindowMachine:
             del held[:done]
         return out
 
-    def _due(self, closed: int) -> list[int]:
+    def _due(self, closed: int) -> Int64Array:
         """Return the windows up to `closed` that have events and were not emitted yet, in order."""
         grid = self._grid
-        found: list[Int64Array] = []
+        per_slide, behind = grid.per_slide, grid.per_slide - grid.per_window
+        due: set[int] = set()
         for skip, held in enumerate(self._blocks):
             for block in held:
-                if grid.first_window(block.first) + skip > closed:
-                    break
-                panes = np.unique(block.groups(block.first, block.stop).panes)
-                low = (panes - grid.per_window + grid.per_slide) // grid.per_slide + skip
-                windows = (low[:, None] + np.arange(grid.overlap - skip)).ravel()
-                found.append(windows[windows <= np.repeat(panes // grid.per_slide, grid.overlap - skip)])
-        if not found:
-            return []
-        due = np.unique(np.concatenate(found))
-        windows_due: list[int] = due[(due > self._closed) & (due <= closed)].tolist()
-        return windows_due
+                for pane in block.occupied().tolist():
+                    oldest = max((pane + behind) // per_slide + skip, self._closed + 1)
+                    due.update(range(oldest, min(pane // per_slide, closed) + 1))
+        return np.array(sorted(due), np.int64)
 
-    def _merged(self, window: int) -> Block:
-        """Return the panes of a window as one block."""
+    def _runs(self, due: Int64Array) -> list[tuple[int, int]]:
+        """Cut due windows into runs that one block can hold; a run stops after its last window."""
+        many = max(1, min(MOST_PANES, _MERGED // self._room))
+        out: list[tuple[int, int]] = []
+        at = 0
+        while at < due.size:
+            first = int(due[at])
+            stop = int(np.searchsorted(due, first + many))
+            out.append((first, int(due[stop - 1]) + 1))
+            at = stop
+        return out
+
+    def _merged(self, first: int, stop: int) -> Block:
+        """Return the windows `first` to `stop` as a block whose panes are windows."""
         grid = self._grid
-        whole = Block(
-            window, window + 1, make_keys=self._make_keys, accumulators=self._empty.another(), capacity=self._room
-        )
-        first = window * grid.per_slide
+        whole = Block(first, stop, make_keys=self._make_keys, accumulators=self._empty.another(), capacity=self._room)
+        low = first * grid.per_slide
         for skip, held in enumerate(self._blocks):
-            stop = first + grid.per_window - skip * grid.per_slide
+            high = (stop - 1 - skip) * grid.per_slide + grid.per_window
             for block in held:
-                if block.first < stop and block.stop > first:
-                    whole.absorb(block, block.groups(first, stop))
-        self._room = max(256, whole.size + (whole.size >> 3))
+                if block.first >= high or block.stop <= low:
+                    continue
+                groups = block.groups(low, high)
+                if stop - first == 1:
+                    whole.absorb(block, groups, groups.panes)
+                    continue
+                oldest = (groups.panes - grid.per_window + grid.per_slide) // grid.per_slide + skip
+                newest = np.minimum(groups.panes // grid.per_slide, stop - 1)
+                # A group goes into several windows, but into one at a time.
+                for windows in (oldest + k for k in range(grid.overlap - skip)):
+                    rows = np.flatnonzero((windows >= first) & (windows <= newest))
+                    whole.absorb(block, Groups(groups.slots[rows], windows[rows], groups.keys[rows]), windows[rows])
+        self._room = max(256, (whole.size + (whole.size >> 3)) // (stop - first))
         return whole
 
     def _results(self, block: Block, groups: Groups, windows: Int64Array) -> pa.RecordBatch:
@@ -371,7 +393,8 @@ class AlignedWindowMachine:
         for skip in np.unique(skips).tolist():
             rows = np.flatnonzero(skips == skip)
             some = panes[rows]
-            for block in self._cover(self._blocks[skip], some, (int(some[0]), int(some[-1]))):
+            span = (int(some[0]), int(some[-1]))
+            for block in self._cover(self._blocks[skip], some, span, wide=True):
                 low, high = np.searchsorted(some, [block.first, block.stop]).tolist()
                 part = table.slice(rows[0] + low, high - low)
                 block.restore(_columns_of(part, "key."), some[low:high], _columns_of(part, "state."))

@@ -70,6 +70,8 @@ class Block:
         self.keys = make_keys(capacity)
         self.accumulators = accumulators
         self._pairs = _pairs(capacity) if stop - first > 1 else None
+        self._counted = 0
+        self._occupied = np.zeros(stop - first, np.bool_)
         self._resize()
 
     def _resize(self) -> None:
@@ -114,6 +116,19 @@ class Block:
         words = (keys.astype(np.int64) << _SHIFT) | ((panes - self.first) & (MOST_PANES - 1))
         return self._pairs.assign(words, NO_MASK, keys >= 0, insert=True)
 
+    def occupied(self) -> Int64Array:
+        """Return the panes that have groups, in order."""
+        size = self.size
+        if size > self._counted:
+            places = 0 if self._pairs is None else self._words(self._counted, size) & (MOST_PANES - 1)
+            self._occupied[places] = True
+            self._counted = size
+        return np.flatnonzero(self._occupied) + self.first
+
+    def _words(self, first: int, stop: int) -> Int64Array:
+        assert self._pairs is not None
+        return self._pairs.words(np.arange(first, stop, dtype=np.int32))
+
     def groups(self, first: int, stop: int) -> Groups:
         """Return the groups of the panes `first` to `stop` (of which some may lie outside)."""
         slots = np.arange(self.size, dtype=np.int32)
@@ -121,16 +136,18 @@ class Block:
             if not first <= self.first < stop:
                 slots = slots[:0]
             return Groups(slots, np.full(slots.size, self.first, np.int64), slots)
-        words = self._pairs.words(slots)
+        words = self._words(0, slots.size)
         panes = (words & (MOST_PANES - 1)) + self.first
         if first > self.first or stop < self.stop:
             slots = np.flatnonzero((panes >= first) & (panes < stop)).astype(np.int32)
             words, panes = words[slots], panes[slots]
         return Groups(slots, panes, (words >> _SHIFT).astype(np.int32))
 
-    def absorb(self, other: Block, groups: Groups) -> None:
-        """Add groups of another block to the one pane of this one."""
+    def absorb(self, other: Block, groups: Groups, panes: Int64Array) -> None:
+        """Add groups of another block to `panes` of this one, group by group."""
         into = self.keys.adopt(other.keys, groups.keys)
+        if self._pairs is not None:
+            into = self._pair(into, panes)
         self._resize()
         self.accumulators.merge(into, other.accumulators, groups.slots)
 
