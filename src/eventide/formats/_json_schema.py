@@ -12,12 +12,12 @@ from eventide.formats._text import infer_type, spans
 
 __all__ = ["infer"]
 
-_SAMPLE_LINES = 1000
+_SAMPLE_LINES = 10_000
 _DEEPEST = 32
 
 
 def infer(data: bytes, **options: Any) -> pa.Schema:
-    r"""Return the schema that the first thousand lines suggest.
+    r"""Return the schema that the first 10,000 lines suggest.
 
     Integers that do not fit 64 bits make a column of 38-digit decimals; text that is a full ISO 8601 date
     and time makes event time; where two lines disagree, the type of the first stands.

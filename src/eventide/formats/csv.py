@@ -28,7 +28,7 @@ SUFFIXES = (".csv", ".tsv")
 CONTINUATION = {"header": False}
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.9fZ"
 _BOM = b"\xef\xbb\xbf"
-_SAMPLE_ROWS = 1000
+_SAMPLE_ROWS = 20_000
 
 
 def decode(
@@ -51,7 +51,7 @@ def decode(
         Whole rows, in UTF-8.
     schema
         The columns wanted, by name, and their types; left out: all columns, with types suggested by the
-        first thousand rows.
+        first 20,000 rows.
     where
         What the data is called in the positions of bad rows.
     header
@@ -151,7 +151,7 @@ def infer(
     nulls: Sequence[str] = ("",),
     **options: Any,
 ) -> pa.Schema:
-    r"""Return the schema that the first thousand rows suggest.
+    r"""Return the schema that the first 20,000 rows suggest.
 
     Examples
     --------

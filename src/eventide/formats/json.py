@@ -44,7 +44,7 @@ def decode(data: bytes | memoryview, *, schema: pa.Schema | None = None, where: 
     data
         Whole lines, in UTF-8.
     schema
-        The members wanted and their types; left out: all members of the first thousand lines, with the types
+        The members wanted and their types; left out: all members of the first 10,000 lines, with the types
         found there.
     where
         What the data is called in the positions of bad lines.

@@ -219,10 +219,13 @@ def _opened(where: Any, name: object) -> tuple[pq.ParquetFile, pa.Schema]:
     try:
         file = pq.ParquetFile(where, page_checksum_verification=True)
         schema = file.schema_arrow
-        _ = schema.names  # a name that is not UTF-8 shows only when it is looked at
+        names = schema.names  # a name that is not UTF-8 shows only when it is looked at
     except _BROKEN as error:
         msg = f"{name} cannot be read as Parquet: {error}"
         raise DataError(msg, hint=_HINT) from None
+    if len(set(names)) < len(names):
+        msg = f"{name} has two columns of one name"
+        raise DataError(msg, hint="write it again with other names")
     return file, schema.remove_metadata()
 
 
