@@ -29,7 +29,8 @@ def _read(options: dict[str, Any], positions: dict[str, Any], *, max_rows: int, 
 
 
 def _plain(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    return batch.set_column(0, "timestamp", batch["timestamp"].cast(pa.int64())).to_pylist()
+    rows: list[dict[str, Any]] = batch.set_column(0, "timestamp", batch["timestamp"].cast(pa.int64())).to_pylist()
+    return rows
 
 
 def _table(*parts: dict[str, list[pa.RecordBatch]]) -> dict[str, list[Any]]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_killed_and_resumed(tmp_path: Path, sink: str) -> None:
         assert program.returncode < 0, stderr.decode()
     assert program.returncode == 0
     assert resumed
-    options = {"log": f"{tmp_path}/log", "follow": False} if out.startswith("log://") else {}
+    options: dict[str, Any] = {"log": f"{tmp_path}/log", "follow": False} if out.startswith("log://") else {}
     order = [("window_start", "ascending"), ("key", "ascending")]
     got = ev.fetch(ev.read(out, **options)).sort_by(order)
     events = ev.read(f"{tmp_path}/in/*.csv").event_time("timestamp", lateness="2s").key_by("key")

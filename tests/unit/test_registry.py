@@ -54,9 +54,7 @@ def test_a_fault_inside_a_plug_in_is_not_hidden(plug_in_folder: Path) -> None:
 
 def test_entry_points_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = metadata.EntryPoint("semaphore", "json", "eventide.connectors")
-    monkeypatch.setattr(
-        registry.metadata, "entry_points", lambda group: [entry] if group == "eventide.connectors" else []
-    )
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [entry] if group == "eventide.connectors" else [])
     assert registry.resolve("connector", "semaphore").__name__ == "json"
     assert registry.names("connector")["semaphore"] == "json"
 
