@@ -1,4 +1,4 @@
-"""Show the configuration in force, and the JSON Schema of eventide.toml."""
+"""Show the configuration in force, or the JSON Schema of the file."""
 
 from __future__ import annotations
 

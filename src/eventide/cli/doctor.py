@@ -1,4 +1,4 @@
-"""See whether everything is here that eventide needs, and how to get what is not."""
+"""See whether everything is here, and how to get what is not."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def retention(
     log: LogFolder = "",
     as_json: Json = False,
 ) -> None:
-    """Show or change how long a topic keeps its events, and delete what need not be kept.
+    """Show or set how long a topic keeps its events; delete old ones.
 
     Whole segments go, oldest first, never the last one.
     """

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from eventide.engines.local.result import Progress
 
 __all__ = ["ProgressLine", "Stopper"]
+
+# Programs that start programs (timeout, make, container runtimes) often pass on a signal that the terminal has
+# sent to the whole group already.
+_SAME_SECONDS = 0.5
 
 
 class ProgressLine:
@@ -71,6 +76,7 @@ class Stopper:
         self._note = note
         self.event = threading.Event()
         self.signal = 0
+        self._when = 0.0
 
     @contextmanager
     def installed(self) -> Iterator[threading.Event]:
@@ -83,9 +89,12 @@ class Stopper:
                 signal.signal(number, handler)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.event.is_set():
+        now = time.monotonic()
+        if self.signal and now - self._when > _SAME_SECONDS:
             raise KeyboardInterrupt
-        self.signal = number
+        if self.signal:
+            return
+        self.signal, self._when = number, now
         self.event.set()
         if self._note:
             # Not sys.stderr: a signal may come in the middle of a write to it.

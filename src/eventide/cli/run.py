@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,7 +93,7 @@ def command(
     if as_json:
         show_json({**result.to_dict(), "already_ended": ended})
     elif not quiet:
-        _tell(result, made, ended=before if ended else None, verbose=verbose)
+        _tell(result, made, before=None if fresh else before, verbose=verbose)
         if fresh and before is not None:
             note(f"begun again: what earlier runs wrote to {', '.join(_sinks(made))} is still there")
     _leave(result, stopper, config, limit=max_quarantined)
@@ -113,23 +114,27 @@ class Watch:
             self.stopper.event.set()
 
 
-def _tell(result: RunResult, made: Pipeline, *, ended: Found | None, verbose: bool) -> None:
-    from sys import stderr
-
-    if ended is not None:
+def _tell(result: RunResult, made: Pipeline, *, before: Found | None, verbose: bool) -> None:
+    ended = before is not None and before.final
+    if before is not None and ended and not result.rows_in:
         note(
-            f"{result.pipeline}: nothing to do, the input had ended at checkpoint {ended.number} "
-            f"({ended.written}); --fresh begins again"
+            f"{result.pipeline}: nothing to do, the input had ended at checkpoint {before.number} "
+            f"({before.written}); --fresh begins again"
         )
         return
     rate = result.rows_in / result.seconds if result.seconds else 0.0
     begun = f", gone on from checkpoint {result.resumed_from}" if result.resumed_from else ""
-    head = colour(f"{result.pipeline}:", "bold", to=stderr)
+    head = colour(f"{result.pipeline}:", "bold", to=sys.stderr)
     note(
         f"{head} {result.rows_in:,} events in, {result.rows_out:,} out in {result.seconds:.2f} s "
         f"({rate:,.0f}/s{begun}) -> {', '.join(_sinks(made))}"
     )
-    if result.late:
+    if result.late and ended:
+        note(
+            f"{result.late:,} events were too late: the input had ended before, which closed every window; "
+            "read with follow=True what goes on, or begin again with --fresh"
+        )
+    elif result.late:
         note(f"{result.late:,} events were too late: a longer lateness= or allowed_lateness= would take them")
     if result.quarantined:
         note(f"{result.quarantined:,} are in quarantine, each with the reason: `eventide tail quarantine`")
@@ -138,7 +143,7 @@ def _tell(result: RunResult, made: Pipeline, *, ended: Found | None, verbose: bo
             (c.label, c.kind, *(f"{n:,}" for n in (c.rows_in, c.rows_out, c.filtered, c.late, c.quarantined)))
             for c in result.ledger
         ]
-        show_table(["operator", "kind", "in", "out", "filtered", "late", "quarantined"], rows, to=stderr)
+        show_table(["operator", "kind", "in", "out", "filtered", "late", "quarantined"], rows, to=sys.stderr)
         note(f"graph {result.fingerprint[:12]}, checkpoint {result.checkpoint or 'none'}")
 
 

@@ -13,7 +13,15 @@ from typing import Any
 
 from eventide import registry
 from eventide.config import load_config
-from eventide.errors import ConfigError, EventideError, PipelineError, UnknownNameError, UsageError, near_names
+from eventide.errors import (
+    ConfigError,
+    EventideError,
+    MissingDependencyError,
+    PipelineError,
+    UnknownNameError,
+    UsageError,
+    near_names,
+)
 from eventide.model.pipeline import Pipeline, pipeline
 
 __all__ = ["load_target", "parse_params"]
@@ -110,8 +118,11 @@ def _file(path: Path) -> dict[str, Any]:
     return vars(module)
 
 
-def _mistake(error: Exception, what: str) -> UsageError:
+def _mistake(error: Exception, what: str) -> EventideError:
     """Return an error that says where in the user's own code something went wrong."""
+    if isinstance(error, ModuleNotFoundError):
+        msg = f"{what}: there is no module {error.name!r}"
+        return MissingDependencyError(msg, hint=f"install it for this Python: {sys.executable} -m pip install ...")
     if isinstance(error, SyntaxError):
         where = f"{Path(error.filename or '').name}:{error.lineno}"
     else:
