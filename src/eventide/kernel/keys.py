@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,9 @@ from eventide.kernel.keys_words import (
     words_to_array,
 )
 from eventide.model.state import ALL_GROUPS
+
+if TYPE_CHECKING:
+    from eventide.kernel.keys_table import WordTable
 
 __all__ = ["KeyIndex", "key_groups", "key_hashes"]
 
@@ -139,6 +143,14 @@ class KeyIndex:
         else:
             out = [self._bytes.rows(slots).array(_valid(self._bytes, slots), self._plain[0])]
         return [_as(a, t) for a, t in zip(out, self.types, strict=True)]
+
+    @property
+    def word_table(self) -> WordTable:
+        """The compiled table of keys that are one 64-bit word, for loops that fill it themselves."""
+        from eventide.kernel.keys_table import WordTable
+
+        assert isinstance(self._words, WordTable)
+        return self._words
 
     def hashes_of(self, slots: Slots) -> Hashes:
         """Return the hashes of the keys of slots (see `key_hashes`)."""

@@ -89,9 +89,15 @@ class WordTable(_Slots):
             )  # fmt: skip
             if row == words.size:
                 return out
-            self._grow()
+            self.grow()
 
-    def _grow(self) -> None:
+    @property
+    def arrays(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], Slots, npt.NDArray[np.int64]]:
+        """The table, the keys by slot, the free slots and the counters, for loops that fill it themselves."""
+        return self._table, self._keys, self._free, self._meta
+
+    def grow(self) -> None:
+        """Make room for more keys."""
         # No slot is free when a table is full, so that all below NEXT are in use.
         self.capacity = larger(self.capacity)
         self._keys.resize(self.capacity, refcheck=False)

@@ -47,11 +47,17 @@ class Moments:
     """
 
     def __init__(self, column: str, schema: pa.Schema, *, order: int) -> None:
+        self.column = column
         self._column = Column(column, schema)
         self.order = order
         self._ints = np.zeros((0, 7 if order == 1 else 13), np.int64)
         self._floats = self._ints.view(np.float64)
         self._loops = _loops()
+
+    @property
+    def arrays(self) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.float64]]]:
+        """The words of all slots, as integers and as floats over the same memory."""
+        return self._ints, self._floats
 
     @property
     def nbytes(self) -> int:

@@ -44,13 +44,13 @@ def _bound_of(top: int) -> float:
 
 
 @compiled
-def _shift(ints: Any, slot: int, at: int, bins: int, by: int) -> None:
+def _shift(ints: Any, slot: Any, at: int, bins: Any, by: int) -> None:
     for k in range(bins - 1, -1, -1):
         ints[slot, at + k] = ints[slot, at + k - by] if k >= by else 0
 
 
 @compiled
-def _deposit_rare(ints: Any, floats: Any, slot: int, where: int, bins: int, x: float, flag: bool) -> None:
+def _deposit_rare(ints: Any, floats: Any, slot: Any, where: int, bins: Any, x: float, flag: bool) -> None:
     """Add a value that does not fit below the bound: the first, a larger one, a huge one, zero or not finite."""
     if x == 0.0:
         return
@@ -150,7 +150,7 @@ def update_moments(slots: Any, values: Any, valid: Any, order: int, ints: Any, f
 
 
 @compiled
-def _merge_bins(a: Any, fa: Any, i: int, b: Any, fb: Any, j: int, where: int, bins: int) -> None:
+def _merge_bins(a: Any, fa: Any, i: Any, b: Any, fb: Any, j: Any, where: int, bins: int) -> None:
     other = fb[j, where]
     if other == 0.0:
         return
@@ -204,23 +204,22 @@ def _carry(digits: Any, count: int) -> None:
 def _high(digits: Any, count: int) -> Any:
     """Return the sum of digits[k] * 2**(-32 k), of balanced digits, as a double, the rest, and bins to scale down by.
 
-    The five digits from the first that is not zero hold at least 128 bits.
+    Five digits from the first that is not zero hold at least 128 bits: 53 go into one double, 43 into the next.
     """
-    first = 0
-    while first < count - 1 and digits[first] == 0:
-        first += 1
-    s = 0.0
-    low = 0.0
-    for k in range(min(first + 4, count - 1), first - 1, -1):
-        # From the smallest up, so that each step adds something larger than all before it.
-        x = float(digits[k])
-        s *= _STEP
-        low *= _STEP
-        t = x + s
-        low += s - (t - x)
-        s = t
-    t = s + low
-    return t, low - (t - s), first
+    f = 0
+    while f < count - 1 and digits[f] == 0:
+        f += 1
+    second = digits[f + 1] if f + 1 < count else 0
+    third = digits[f + 2] if f + 2 < count else 0
+    fourth = digits[f + 3] if f + 3 < count else 0
+    fifth = digits[f + 4] if f + 4 < count else 0
+    s = float((digits[f] << 21) + (second >> 11)) * 2.0**-21
+    middle = float(((second & 2047) << 32) + third) * 2.0**-64
+    low = float(fourth) * 2.0**-96 + float(fifth) * 2.0**-128
+    t = s + middle
+    low += middle - (t - s)
+    s = t + low
+    return s, low - (s - t), f
 
 
 @compiled
@@ -239,7 +238,7 @@ def _special(flags: int) -> float:
 
 
 @compiled
-def _load(ints: Any, s: int, at: int, bins: int, digits: Any) -> None:
+def _load(ints: Any, s: Any, at: int, bins: int, digits: Any) -> None:
     """Load bins as balanced digits after one for the carry."""
     digits[0] = 0
     for k in range(bins):
@@ -261,36 +260,29 @@ def _product(a: float, b: float) -> Any:
 
 
 @compiled
-def _variance(ints: Any, floats: Any, s: int, ddof: int, work: Any, one: Any, two: Any) -> float:
-    """Return (n * sum of squares - square of sum) / (n (n - ddof)), the numerator in exact integers."""
-    n = ints[s, COUNT]
-    if ints[s, FLAGS] & 7:
-        return np.nan
-    if ints[s, FLAGS] & _BIG:
-        return np.inf
-    if floats[s, BOUND2] == 0.0:
-        return 0.0
-    t1 = _top_of(floats[s, BOUND1])
-    t2 = _top_of(floats[s, BOUND2])
-    _load(ints, s, BINS1, 4, one)
-    _load(ints, s, BINS2, 5, two)
+def _easy_variance(n: int, ddof: int, t1: int, t2: int, one: Any, two: Any) -> float:
+    """Return the variance in double-double, or -1 where more than 2**48 of the mean square cancels."""
     q, q_low, down = _high(two, 6)
     r, r_low, down_one = _high(one, 5)
     top = t2 + 1 - down
     apart = 2 * (t1 + 1 - down_one) - top
-    if -16 < apart < 16:
-        # In double-double, which is enough unless 2**48 of the mean cancels.
-        p, e = _product(float(n), q)
-        b, f = _product(r, r)
-        scale = np.int64((1023 + 32 * apart) << 52).view(np.float64)
-        b *= scale
-        f = (f + 2.0 * (r * r_low)) * scale
-        e += float(n) * q_low
-        d = p - b
-        v = p - d
-        x = d + (((p - (d + v)) + (v - b)) + (e - f))
-        if x > p * _ENOUGH:
-            return float(_scaled(x / (float(n) * float(n - ddof)), top))
+    if not -16 < apart < 16:
+        return -1.0
+    p, e = _product(float(n), q)
+    b, f = _product(r, r)
+    scale = np.int64((1023 + 32 * apart) << 52).view(np.float64)
+    b *= scale
+    f = (f + 2.0 * (r * r_low)) * scale
+    e += float(n) * q_low
+    d = p - b
+    v = p - d
+    x = d + (((p - (d + v)) + (v - b)) + (e - f))
+    return float(_scaled(x / (float(n) * float(n - ddof)), top)) if x > p * _ENOUGH else -1.0
+
+
+@compiled
+def _exact_variance(n: int, ddof: int, t1: int, t2: int, one: Any, two: Any, work: Any) -> float:
+    """Return (n * sum of squares - square of sum) / (n (n - ddof)), the numerator in exact integers."""
     # Digit k of `one` has the weight 2**(32 (t1 + 1 - k)), of `two` 2**(32 (t2 + 1 - k)), of `work` 2**(32 (top - k)).
     top = max(2 * t1 + 2, t2 + 3) + 1
     used = max(top - t2 + 5, top - 2 * t1 + 7)
@@ -320,11 +312,29 @@ def _variance(ints: Any, floats: Any, s: int, ddof: int, work: Any, one: Any, tw
 
 
 @compiled
+def _hard_variances(
+    slots: Any, what: int, ddof: int, ints: Any, floats: Any, out: Any, work: Any, one: Any, two: Any
+) -> None:
+    # Apart from the easy ones: one large function would not be inlined, and a call costs more than what it does.
+    for i in range(slots.size):
+        if out[i] >= 0.0 or out[i] != out[i]:
+            continue
+        s = np.uint64(slots[i])
+        _load(ints, s, BINS1, 4, one)
+        _load(ints, s, BINS2, 5, two)
+        t1 = _top_of(floats[s, BOUND1])
+        t2 = _top_of(floats[s, BOUND2])
+        x = _exact_variance(ints[s, COUNT], ddof, t1, t2, one, two, work)
+        out[i] = math.sqrt(x) if what == 3 else x
+
+
+@compiled
 def finish_moments(slots: Any, what: int, ddof: int, ints: Any, floats: Any, out: Any, valid: Any) -> None:
     """Write the sum (`what` 0), mean (1), variance (2) or standard deviation (3) of slots."""
     work = np.zeros(24, np.int64)
     one = np.zeros(5, np.int64)
     two = np.zeros(6, np.int64)
+    hard = 0
     for i in range(slots.size):
         s = np.uint64(slots[i])
         n = ints[s, COUNT]
@@ -333,8 +343,16 @@ def finish_moments(slots: Any, what: int, ddof: int, ints: Any, floats: Any, out
         if not valid[i]:
             continue
         if what >= 2:
-            x = _variance(ints, floats, s, ddof, work, one, two)
-            out[i] = math.sqrt(x) if what == 3 else x
+            if ints[s, FLAGS] != 0:
+                out[i] = np.nan if ints[s, FLAGS] & 7 else np.inf
+            elif floats[s, BOUND2] != 0.0:
+                _load(ints, s, BINS1, 4, one)
+                _load(ints, s, BINS2, 5, two)
+                t1 = _top_of(floats[s, BOUND1])
+                t2 = _top_of(floats[s, BOUND2])
+                x = _easy_variance(n, ddof, t1, t2, one, two)
+                hard += x < 0.0
+                out[i] = math.sqrt(x) if what == 3 and x > 0.0 else x
         elif ints[s, FLAGS] & 7:
             out[i] = _special(ints[s, FLAGS])
         elif floats[s, BOUND1] != 0.0:
@@ -346,3 +364,5 @@ def finish_moments(slots: Any, what: int, ddof: int, ints: Any, floats: Any, out
                 p, e = _product(q, float(n))
                 x = q + ((x - p) - e + low) / n
             out[i] = _scaled(x, _top_of(floats[s, BOUND1]) + 1 - down)
+    if hard > 0:
+        _hard_variances(slots, what, ddof, ints, floats, out, work, one, two)

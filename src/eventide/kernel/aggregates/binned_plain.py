@@ -155,18 +155,19 @@ def _high(digits: Ints) -> tuple[Floats, Floats, Ints]:
     count = digits.shape[0]
     first = np.where((digits != 0).any(axis=0), (digits != 0).argmax(axis=0), count - 1).astype(np.int64)
     column = np.arange(digits.shape[1])
-    s = np.zeros(digits.shape[1])
-    low = np.zeros(digits.shape[1])
-    for k in range(4, -1, -1):
+
+    def digit(k: int) -> Ints:
         at = first + k
-        x = np.where(at < count, digits[np.minimum(at, count - 1), column], 0).astype(np.float64)
-        s *= _STEP
-        low *= _STEP
-        t = x + s
-        low += s - (t - x)
-        s = t
-    t = s + low
-    return t, low - (t - s), first
+        return np.where(at < count, digits[np.minimum(at, count - 1), column], 0)
+
+    second = digit(1)
+    s = ((digit(0) << 21) + (second >> 11)).astype(np.float64) * 2.0**-21
+    middle = (((second & 2047) << 32) + digit(2)).astype(np.float64) * 2.0**-64
+    low = digit(3).astype(np.float64) * 2.0**-96 + digit(4).astype(np.float64) * 2.0**-128
+    t = s + middle
+    low += middle - (t - s)
+    s = t + low
+    return s, low - (s - t), first
 
 
 def _scaled(x: Floats, top: Ints) -> Floats:

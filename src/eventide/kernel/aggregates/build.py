@@ -147,6 +147,11 @@ class Accumulators:
         self.capacity = 0
 
     @property
+    def stores(self) -> Sequence[Store]:
+        """What is held; aggregates that can be computed of the same state share one."""
+        return self._stores
+
+    @property
     def nbytes(self) -> int:
         """Bytes held."""
         return sum(store.nbytes for store in self._stores)

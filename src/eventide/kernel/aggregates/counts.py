@@ -29,6 +29,11 @@ class _Integers:
         self._compiled = have_compiler()
 
     @property
+    def held(self) -> npt.NDArray[np.int64]:
+        """The numbers by slot."""
+        return self._held
+
+    @property
     def nbytes(self) -> int:
         """Bytes held."""
         return self._held.nbytes
@@ -40,6 +45,11 @@ class _Integers:
     def merge(self, into: Slots, other: Store, source: Slots) -> None:
         """Add slots of `other` to these."""
         assert isinstance(other, _Integers)
+        if self._compiled:
+            from eventide.kernel.aggregates.simple_loops import merge_sums
+
+            merge_sums(into, source, self._held, other._held)
+            return
         np.add.at(self._held, into, other._held[source])
 
     def reset(self, slots: Slots) -> None:

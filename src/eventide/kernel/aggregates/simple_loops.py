@@ -8,7 +8,7 @@ import numpy as np
 
 from eventide.kernel.compiled import compiled
 
-__all__ = ["add", "count", "edge", "extreme", "order_floats"]
+__all__ = ["add", "count", "edge", "extreme", "merge_sums", "order_floats"]
 
 _REST = np.int64(2**63 - 1)
 
@@ -33,6 +33,13 @@ def add(slots: Any, values: Any, valid: Any, sums: Any) -> None:
     for i in range(slots.size):
         if slots[i] >= 0 and not (any_null and not valid[i]):
             sums[np.uint64(slots[i])] += np.int64(values[i])
+
+
+@compiled
+def merge_sums(into: Any, source: Any, sums: Any, others: Any) -> None:
+    """Add the sums of slots of one state to those of another."""
+    for i in range(into.size):
+        sums[np.uint64(into[i])] += others[np.uint64(source[i])]
 
 
 @compiled

@@ -23,8 +23,9 @@ from eventide.kernel.hashing import key_groups, key_hashes
 from eventide.kernel.keys import KeyIndex
 from eventide.kernel.keys_words import NO_MASK, Mask, buffer_view
 from eventide.kernel.window.blocks import MOST_PANES, Block, Groups
+from eventide.kernel.window.fused import fused
 from eventide.kernel.window.grid import grid_of
-from eventide.kernel.window.order import hash_order, time_span
+from eventide.kernel.window.order import hash_order, permuted, time_span
 from eventide.model.aggregate import Aggregate
 from eventide.model.batch import WATERMARK_COLUMN, visible
 from eventide.model.graph import Window
@@ -39,7 +40,7 @@ __all__ = ["AlignedWindowMachine", "is_aligned"]
 Int64Array = npt.NDArray[np.int64]
 Slots = npt.NDArray[np.int32]
 
-_ROOM = 4_096
+_ROOM = 8_192
 """Groups that a block of several panes is meant for."""
 
 _MASKS = 4
@@ -48,7 +49,11 @@ _MASKS = 4
 _MERGED = 16_384
 """Groups that several overlapping windows are merged into at once."""
 
+_NO_PANES = np.empty(0, np.int64)
+
 _SORT_AFTER = 65_536
+
+_LARGE = 8 << 20
 
 
 def is_aligned(node: Window) -> bool:
@@ -116,6 +121,7 @@ class AlignedWindowMachine:
         self._out = window_schema(node, self._schema, self._keys)
         self._grid = grid_of(node.window)
         self._empty = Accumulators(self._aggregates, self._schema, event_time)
+        self._fused = fused(self._schema, self._keys, self._empty)
         self._clear()
 
     def _clear(self) -> None:
@@ -124,11 +130,19 @@ class AlignedWindowMachine:
         self._blocks: list[list[Block]] = [[] for _ in range(self._grid.overlap)]
         self._fill = 0  # groups per pane of the last block that was dropped
         self._room = 256  # groups of the last window that was merged
+        self._dropped: list[Block] = []  # large and done; memory is given back by later steps
+
+    @property
+    def takes_own_rows(self) -> bool:
+        """Whether rows of other key groups cost next to nothing here, so that nobody need take them out before."""
+        return self._fused is not None
 
     # -- rows -----------------------------------------------------------------------------------------
 
     def push(self, step: Step) -> list[Emit]:
         """Take one step: its rows by the watermark before it, then its watermark."""
+        if self._dropped:
+            self._dropped.pop()
         late = None
         batch = step.batch
         if batch is not None and batch.num_rows:
@@ -187,10 +201,14 @@ class AlignedWindowMachine:
         first, last = span
         for block in held:
             if block.first <= first and last < block.stop:
-                panes = None if block.stop - block.first == 1 else self._grid.panes_of(times)
-                block.add(batch, times, panes, select)
+                block.add(batch, times, select)
                 return
         panes = self._grid.panes_of(times)
+        if self._fused is not None and not select.size and last - first < _MASKS:
+            # Few panes: each block takes its own rows out of the batch, inside the compiled pass.
+            for block in self._cover(held, _NO_PANES, span, wide=False):
+                block.add_between(batch, times)
+            return
         low, high = time_span(times)
         wide = high - low >= self._grid.pane
         blocks = self._cover(held, panes[select] if select.size else panes, span, wide=wide)
@@ -199,7 +217,7 @@ class AlignedWindowMachine:
             return
         for block in blocks:
             inside = (panes >= block.first) & (panes < block.stop)
-            block.add(batch, times, panes, inside & select if select.size else inside)
+            block.add(batch, times, inside & select if select.size else inside)
 
     @staticmethod
     def _put_sorted(
@@ -211,7 +229,7 @@ class AlignedWindowMachine:
         begins = np.searchsorted(panes, [b.first for b in blocks]).tolist()
         ends = np.searchsorted(panes, [b.stop for b in blocks]).tolist()
         for block, a, b in zip(blocks, begins, ends, strict=True):
-            block.add(batch.slice(a, b - a), times[a:b], panes[a:b])
+            block.add(batch.slice(a, b - a), times[a:b])
 
     def _cover(self, held: list[Block], panes: Int64Array, span: tuple[int, int], *, wide: bool) -> list[Block]:
         """Return the blocks that hold some panes, in order; those that are missing are made and kept in `held`."""
@@ -244,8 +262,11 @@ class AlignedWindowMachine:
         return Block(
             first,
             stop,
+            start=self._grid.origin + first * self._grid.pane,
+            pane=self._grid.pane,
             make_keys=self._make_keys,
             accumulators=self._empty.another(),
+            fused=self._fused,
             capacity=max(256, min(room, max(_ROOM, self._fill + (self._fill >> 3)))),
         )
 
@@ -273,6 +294,8 @@ class AlignedWindowMachine:
             done = sum(1 for block in held if self._grid.last_window(block.stop - 1) <= closed)
             for block in held[:done]:
                 self._fill = max(1, block.size // (block.stop - block.first))
+                if block.nbytes > _LARGE:
+                    self._dropped.append(block)
             del held[:done]
         return out
 
@@ -303,7 +326,15 @@ class AlignedWindowMachine:
     def _merged(self, first: int, stop: int) -> Block:
         """Return the windows `first` to `stop` as a block whose panes are windows."""
         grid = self._grid
-        whole = Block(first, stop, make_keys=self._make_keys, accumulators=self._empty.another(), capacity=self._room)
+        whole = Block(
+            first,
+            stop,
+            start=0,
+            pane=1,
+            make_keys=self._make_keys,
+            accumulators=self._empty.another(),
+            capacity=self._room * (stop - first),
+        )
         low = first * grid.per_slide
         for skip, held in enumerate(self._blocks):
             high = (stop - 1 - skip) * grid.per_slide + grid.per_window
@@ -326,24 +357,27 @@ class AlignedWindowMachine:
     def _results(self, block: Block, groups: Groups, windows: Int64Array) -> pa.RecordBatch:
         """Return the results of some groups of a block, by window and key hash."""
         hashes = block.keys.hashes_of(groups.keys)
-        if block.stop - block.first == 1:
+        single = block.stop - block.first == 1
+        if single:
             order = hash_order(hashes)
         else:
             order = np.lexsort((hashes, windows)).astype(np.int64)
-        if order.size > _SORT_AFTER:
+        if order.size <= _SORT_AFTER:
+            slots, keys, windows = groups.slots[order], groups.keys[order], windows[order]
+            columns = block.accumulators.finish(slots, self._grid.starts(windows))
+            columns = [*block.keys.key_columns(keys), *columns]
+        else:
             # State is wide, results are narrow: many groups are read as they lie and the results brought in order.
-            return self._columns(block, groups.slots, groups.keys, windows).take(pa.array(order))
-        return self._columns(block, groups.slots[order], groups.keys[order], windows[order])
-
-    def _columns(self, block: Block, slots: Slots, keys: Slots, windows: Int64Array) -> pa.RecordBatch:
+            columns = block.accumulators.finish(groups.slots, self._grid.starts(windows))
+            columns = [permuted(c, order) for c in (*block.keys.key_columns(groups.keys), *columns)]
+            windows = windows if single else windows[order]
         starts = self._grid.starts(windows)
         ends = starts + self._grid.size
-        columns = block.keys.key_columns(keys)
-        columns += [pa.array(starts).view(EVENT_TIME), pa.array(ends).view(EVENT_TIME)]
+        times = [pa.array(starts).view(EVENT_TIME), pa.array(ends).view(EVENT_TIME)]
         if self._at_end:
-            columns.append(pa.array(ends + (self._grid.right - 1)).view(EVENT_TIME))
-        columns += block.accumulators.finish(slots, starts)
-        return pa.RecordBatch.from_arrays(columns, schema=self._out)
+            times.append(pa.array(ends + (self._grid.right - 1)).view(EVENT_TIME))
+        at = len(self._keys)
+        return pa.RecordBatch.from_arrays([*columns[:at], *times, *columns[at:]], schema=self._out)
 
     @property
     def watermark(self) -> int:

@@ -20,6 +20,7 @@ from eventide.kernel.compiled import have_compiler
 from eventide.kernel.keys import KeyIndex
 from eventide.kernel.keys_plain import PlainWordTable
 from eventide.kernel.keys_words import NO_MASK, Mask
+from eventide.kernel.window.fused import Fused
 from eventide.model.state import ALL_GROUPS
 
 __all__ = ["MOST_PANES", "Block", "Groups"]
@@ -31,6 +32,8 @@ MOST_PANES = 4_096
 """A block has at most so many panes."""
 
 _SHIFT = 12
+
+_NO_TIMES = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +52,14 @@ class Block:
     ----------
     first, stop
         The run of panes, at most `MOST_PANES`.
+    start, pane
+        Time of the first pane and length of a pane, ns.
     make_keys
         Makes an empty key index with room for some keys.
     accumulators
         Empty.
+    fused
+        The compiled pass for a block of one pane, where there is one.
     capacity
         How many groups to make room for at once.
     """
@@ -62,11 +69,16 @@ class Block:
         first: int,
         stop: int,
         *,
+        start: int,
+        pane: int,
         make_keys: Callable[[int], KeyIndex],
         accumulators: Accumulators,
+        fused: Fused | None = None,
         capacity: int = 256,
     ) -> None:
         self.first, self.stop = first, stop
+        self._start, self._pane = start, pane
+        self._fused = fused if stop - first == 1 else None
         self.keys = make_keys(capacity)
         self.accumulators = accumulators
         self._pairs = _pairs(capacity) if stop - first > 1 else None
@@ -90,7 +102,7 @@ class Block:
         pairs = 0 if self._pairs is None else self._pairs.nbytes
         return self.keys.nbytes + pairs + self.accumulators.nbytes
 
-    def add(self, batch: pa.RecordBatch, times: Int64Array, panes: Int64Array | None, select: Mask = NO_MASK) -> None:
+    def add(self, batch: pa.RecordBatch, times: Int64Array, select: Mask = NO_MASK) -> None:
         """Add the selected rows, all of them in panes of this block.
 
         Parameters
@@ -99,17 +111,38 @@ class Block:
             Events.
         times
             Their event times, ns.
-        panes
-            Their panes; needed only where the block has several.
         select
             Which rows; left out: all.
         """
+        if not select.size and self._fast(batch, _NO_TIMES):
+            return
         slots = self.keys.slots(batch, select)
         if self._pairs is not None:
-            assert panes is not None
-            slots = self._pair(slots, panes)
+            slots = self._pairs.assign(self._words_at(slots, times), NO_MASK, slots >= 0, insert=True)
         self._resize()
         self.accumulators.update(slots, batch, times)
+
+    def add_between(self, batch: pa.RecordBatch, times: Int64Array) -> None:
+        """Add the rows of a batch that lie in this block's panes, whatever else the batch holds."""
+        if self._fast(batch, times):
+            return
+        inside = (times >= self._start) & (times < self._start + (self.stop - self.first) * self._pane)
+        self.add(batch, times, inside)
+
+    def _fast(self, batch: pa.RecordBatch, times: Int64Array) -> bool:
+        if self._fused is None:
+            return False
+        span = (self._start, self._start + self._pane)
+        return self._fused.add(batch, times, span, index=self.keys, accumulators=self.accumulators)
+
+    def _words_at(self, keys: Slots, times: Int64Array) -> Int64Array:
+        if have_compiler():
+            from eventide.kernel.window.blocks_loops import pair_times
+
+            words = np.empty(keys.size, np.int64)
+            pair_times(keys, times, self._start, self._pane, _SHIFT, words)
+            return words
+        return (keys.astype(np.int64) << _SHIFT) | ((times - self._start) // self._pane & (MOST_PANES - 1))
 
     def _pair(self, keys: Slots, panes: Int64Array) -> Slots:
         assert self._pairs is not None
@@ -137,11 +170,16 @@ class Block:
                 slots = slots[:0]
             return Groups(slots, np.full(slots.size, self.first, np.int64), slots)
         words = self._words(0, slots.size)
+        if have_compiler():
+            from eventide.kernel.window.blocks_loops import pick
+
+            places, keys = np.empty(slots.size, np.int64), np.empty(slots.size, np.int32)
+            low, high = max(0, first - self.first), min(stop, self.stop) - self.first
+            found = pick(words, low, high, _SHIFT, slots, places, keys)
+            return Groups(slots[:found], places[:found] + self.first, keys[:found])
         panes = (words & (MOST_PANES - 1)) + self.first
-        if first > self.first or stop < self.stop:
-            slots = np.flatnonzero((panes >= first) & (panes < stop)).astype(np.int32)
-            words, panes = words[slots], panes[slots]
-        return Groups(slots, panes, (words >> _SHIFT).astype(np.int32))
+        slots = np.flatnonzero((panes >= first) & (panes < stop)).astype(np.int32)
+        return Groups(slots, panes[slots], (words[slots] >> _SHIFT).astype(np.int32))
 
     def absorb(self, other: Block, groups: Groups, panes: Int64Array) -> None:
         """Add groups of another block to `panes` of this one, group by group."""
