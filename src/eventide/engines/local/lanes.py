@@ -44,9 +44,14 @@ class Lane:
     machine: Machine
     groups: range
 
+    @property
+    def takes_own_rows(self) -> bool:
+        """Whether the machine skips rows of other key groups at next to no cost."""
+        return bool(getattr(self.machine, "takes_own_rows", False))
+
     def push(self, step: Step, hashes: Hashes | None) -> list[Emit]:
         """Push a step, after taking the lane's rows out of it where the hashes of its keys are given."""
-        if hashes is not None and step.batch is not None:
+        if hashes is not None and step.batch is not None and not self.takes_own_rows:
             step = replace(step, batch=own_rows(step.batch, hashes, self.groups))
         return self.machine.push(step)
 
@@ -61,11 +66,11 @@ class Workers:
     """
 
     def __init__(self, count: int) -> None:
-        self._work: list[queue.SimpleQueue[tuple[Lane, Step, Hashes] | None]] = []
+        self._work: list[queue.SimpleQueue[tuple[Lane, Step, Hashes | None] | None]] = []
         self._done: queue.SimpleQueue[tuple[int, list[Emit] | BaseException]] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         for index in range(1, count):
-            work: queue.SimpleQueue[tuple[Lane, Step, Hashes] | None] = queue.SimpleQueue()
+            work: queue.SimpleQueue[tuple[Lane, Step, Hashes | None] | None] = queue.SimpleQueue()
             thread = threading.Thread(target=self._loop, args=(index, work), name=f"eventide-lane-{index}", daemon=True)
             self._work.append(work)
             self._threads.append(thread)
@@ -94,7 +99,7 @@ class Workers:
         rows = step.batch.num_rows if step.batch is not None else 0
         if len(lanes) == 1 or not keys or rows < PARALLEL_ROWS or len(self._work) < len(lanes) - 1:
             return [e for lane in lanes for e in lane.push(step, None)]
-        hashes = hashes_of(step.batch, keys)
+        hashes = None if lanes[0].takes_own_rows else hashes_of(step.batch, keys)
         for work, lane in zip(self._work, lanes[1:], strict=False):
             work.put((lane, step, hashes))
         results: list[list[Emit] | BaseException] = [[]] * len(lanes)

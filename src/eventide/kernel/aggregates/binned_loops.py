@@ -50,6 +50,18 @@ def _shift(ints: Any, slot: Any, at: int, bins: Any, by: int) -> None:
 
 
 @compiled
+def _first_bound(x: float, bins: int) -> Any:
+    """Return the bound that a first value sets, or 0 for a value that only `_deposit_rare` can take."""
+    biased = (_bits(x) >> 52) & 2047
+    if biased == 0 or biased == 2047:
+        return 0.0
+    top = max((biased - 1022) >> 5, _LOWEST + bins - 1)
+    if top > _HUGE:
+        return 0.0
+    return np.int64((1023 + 31 + 32 * top) << 52).view(np.float64)
+
+
+@compiled
 def _deposit_rare(ints: Any, floats: Any, slot: Any, where: int, bins: Any, x: float, flag: bool) -> None:
     """Add a value that does not fit below the bound: the first, a larger one, a huge one, zero or not finite."""
     if x == 0.0:
@@ -90,6 +102,9 @@ def update_moments(slots: Any, values: Any, valid: Any, order: int, ints: Any, f
         x = np.float64(values[i])
         ints[s, COUNT] += 1
         bound = floats[s, BOUND1]
+        if bound == 0.0:
+            bound = _first_bound(x, 4)
+            floats[s, BOUND1] = bound
         if abs(x) < bound:
             c = bound * _MAGIC
             v = x + c
@@ -116,6 +131,9 @@ def update_moments(slots: Any, values: Any, valid: Any, order: int, ints: Any, f
         p = x * x
         e = ((high * high - p) + 2.0 * (high * low)) + low * low
         bound = floats[s, BOUND2]
+        if bound == 0.0:
+            bound = _first_bound(p, 5)
+            floats[s, BOUND2] = bound
         if p < bound:
             c = bound * _MAGIC
             v = p + c

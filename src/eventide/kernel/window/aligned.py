@@ -203,12 +203,12 @@ class AlignedWindowMachine:
             if block.first <= first and last < block.stop:
                 block.add(batch, times, select)
                 return
-        panes = self._grid.panes_of(times)
         if self._fused is not None and not select.size and last - first < _MASKS:
             # Few panes: each block takes its own rows out of the batch, inside the compiled pass.
             for block in self._cover(held, _NO_PANES, span, wide=False):
                 block.add_between(batch, times)
             return
+        panes = self._grid.panes_of(times)
         low, high = time_span(times)
         wide = high - low >= self._grid.pane
         blocks = self._cover(held, panes[select] if select.size else panes, span, wide=wide)
