@@ -46,7 +46,7 @@ AGGREGATES = (
 )
 MODULES = (
     "keys", "hashing", "keys_pack", "aggregates.binned", "aggregates.counts", "aggregates.extremes",
-    "aggregates.columns", "window.blocks", "window.order",
+    "aggregates.columns", "window.blocks", "window.order", "window.fused",
 )  # fmt: skip
 
 
@@ -274,6 +274,50 @@ def test_order_does_not_matter_within_the_lateness(case, random):
         assert not late
         results.append([rows(main), rows([b.slice(0) for b in main])])
     assert results[0] == results[1]
+
+
+FEW = (("n", ag.count()), ("sum", ag.sum_("y")), ("mean", ag.mean("y")), ("std", ag.std("y")))
+
+
+@given(cases(), st.sampled_from(["i", "w"]), st.integers(0, 256), st.integers(0, 5), st.data())
+def test_counts_and_moments_by_one_number_have_the_same_bits(case, name, split, stop, data):
+    window, _, batch, marks, lateness, cuts = case
+    n = batch.num_rows
+    nulls = data.draw(st.booleans())
+    kind, values = KEYS[name]
+    drawn = data.draw(st.lists((st.none() | values) if nulls else values, min_size=n, max_size=n))
+    numbers = st.floats() if data.draw(st.booleans()) else st.floats(-1e6, 1e6)
+    columns = {
+        "t": batch["t"],
+        name: pa.array(drawn, pa.int64()).cast(kind),
+        "y": pa.array(
+            data.draw(st.lists((st.none() | numbers) if nulls else numbers, min_size=n, max_size=n)), pa.float64()
+        ),
+    }
+    batch = pa.record_batch(columns)
+    expected = None
+    for compiled, cut, groups in [
+        (False, cuts, [range(256)]),
+        (have_compiler(), [], [range(256)]),
+        (have_compiler(), cuts, [range(split), range(split, 256)]),
+    ]:
+        with kernels(compiled):
+            main, late = [], []
+            for owned in groups:
+                machine = machine_of(window, (name,), batch.schema, owned, aggregates=FEW)
+                steps = steps_of(batch, marks, lateness, cut)
+                first = [machine.push(s) for s in steps[:stop]]
+                state = machine.snapshot()
+                machine = machine_of(window, (name,), batch.schema, owned, aggregates=FEW)
+                machine.restore(state)
+                for emit in [e for out in (*first, *(machine.push(s) for s in steps[stop:])) for e in out]:
+                    (main if emit.port == MAIN else late).append(emit.batch)
+            result = sorted(rows(main)), sorted(rows(late))
+            expected = result if expected is None else expected
+            assert result == expected
+    groups, _ = naive(window, (name,), batch.append_column("v", batch["y"]).append_column("x", batch["y"]), marks)
+    assert sum(b.num_rows for b in main) == len(groups)
+    assert sum(sum(b["n"].to_pylist()) for b in main) == sum(map(len, groups.values()))
 
 
 def events(n, seed=0, text=False):
