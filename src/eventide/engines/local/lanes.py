@@ -10,15 +10,17 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from eventide.kernel.exchange import Hashes, hashes_of, own_rows
 from eventide.model.machine import Emit, Machine, Step
 from eventide.model.state import KEY_GROUPS
 
 __all__ = ["PARALLEL_ROWS", "Lane", "Workers", "shares"]
+
+T = TypeVar("T")
 
 PARALLEL_ROWS = 8_192
 """Below so many rows waking another thread costs more than it saves."""
@@ -44,45 +46,59 @@ class Lane:
     machine: Machine
     groups: range
 
-    @property
-    def takes_own_rows(self) -> bool:
-        """Whether the machine skips rows of other key groups at next to no cost."""
-        return bool(getattr(self.machine, "takes_own_rows", False))
-
     def push(self, step: Step, hashes: Hashes | None) -> list[Emit]:
         """Push a step, after taking the lane's rows out of it where the hashes of its keys are given."""
-        if hashes is not None and step.batch is not None and not self.takes_own_rows:
+        if hashes is not None and step.batch is not None:
             step = replace(step, batch=own_rows(step.batch, hashes, self.groups))
         return self.machine.push(step)
 
 
 class Workers:
-    """Threads that push steps into machines beside the calling one.
+    """Threads that work beside the calling one.
 
     Parameters
     ----------
     count
-        Lanes in all; the calling thread is the first.
+        How many work at a time; the calling thread is the first.
+
+    Examples
+    --------
+    >>> workers = Workers(2)
+    >>> wait = workers.start(sum, [1, 2, 3])
+    >>> wait()
+    6
+    >>> workers.close()
     """
 
     def __init__(self, count: int) -> None:
-        self._work: list[queue.SimpleQueue[tuple[Lane, Step, Hashes | None] | None]] = []
-        self._done: queue.SimpleQueue[tuple[int, list[Emit] | BaseException]] = queue.SimpleQueue()
+        self._work: list[queue.SimpleQueue[Any]] = []
         self._threads: list[threading.Thread] = []
+        self._turn = 0
         for index in range(1, count):
-            work: queue.SimpleQueue[tuple[Lane, Step, Hashes | None] | None] = queue.SimpleQueue()
-            thread = threading.Thread(target=self._loop, args=(index, work), name=f"eventide-lane-{index}", daemon=True)
+            work: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            thread = threading.Thread(target=_work_off, args=(work,), name=f"eventide-lane-{index}", daemon=True)
             self._work.append(work)
             self._threads.append(thread)
             thread.start()
 
-    def _loop(self, index: int, work: queue.SimpleQueue[Any]) -> None:
-        while (item := work.get()) is not None:
-            lane, step, hashes = item
-            try:
-                self._done.put((index, lane.push(step, hashes)))
-            except BaseException as error:
-                self._done.put((index, error))
+    @property
+    def others(self) -> int:
+        """Number of threads beside the calling one."""
+        return len(self._work)
+
+    def start(self, function: Callable[..., T], *arguments: Any) -> Callable[[], T]:
+        """Begin to call a function on another thread; what is returned waits for the result, or raises its error."""
+        done: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+        self._work[self._turn].put((function, arguments, done))
+        self._turn = (self._turn + 1) % len(self._work)
+
+        def wait() -> T:
+            result, error = done.get()
+            if error is not None:
+                raise error
+            return result  # type: ignore[return-value]
+
+        return wait
 
     def push(self, lanes: Sequence[Lane], step: Step, *, keys: Sequence[str]) -> list[Emit]:
         """Push one step into every lane and return their outputs, in the order of the lanes.
@@ -97,23 +113,15 @@ class Workers:
             The key columns of the step's input; without any, all rows belong to one lane.
         """
         rows = step.batch.num_rows if step.batch is not None else 0
-        if len(lanes) == 1 or not keys or rows < PARALLEL_ROWS or len(self._work) < len(lanes) - 1:
+        if len(lanes) == 1 or not keys or rows < PARALLEL_ROWS or not self._work:
             return [e for lane in lanes for e in lane.push(step, None)]
-        hashes = None if lanes[0].takes_own_rows else hashes_of(step.batch, keys)
-        for work, lane in zip(self._work, lanes[1:], strict=False):
-            work.put((lane, step, hashes))
-        results: list[list[Emit] | BaseException] = [[]] * len(lanes)
+        hashes = hashes_of(step.batch, keys)
+        waits = [self.start(lane.push, step, hashes) for lane in lanes[1:]]
         try:
-            results[0] = lanes[0].push(step, hashes)
-        except BaseException as error:
-            results[0] = error
-        for _ in lanes[1:]:
-            index, made = self._done.get()
-            results[index] = made
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return [e for r in results if not isinstance(r, BaseException) for e in r]
+            emits = lanes[0].push(step, hashes)
+        finally:
+            rest = [wait() for wait in waits]
+        return emits + [e for made in rest for e in made]
 
     def close(self) -> None:
         """End the threads."""
@@ -121,3 +129,12 @@ class Workers:
             work.put(None)
         for thread in self._threads:
             thread.join(timeout=5)
+
+
+def _work_off(work: queue.SimpleQueue[Any]) -> None:
+    while (item := work.get()) is not None:
+        function, arguments, done = item
+        try:
+            done.put((function(*arguments), None))
+        except BaseException as error:
+            done.put((None, error))

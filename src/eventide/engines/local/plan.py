@@ -46,6 +46,7 @@ from eventide.model.machine import MAIN
 from eventide.model.pipeline import Pipeline
 from eventide.model.protocols import Sink, Source
 from eventide.model.schema import Schemas, infer, keys_of
+from eventide.model.state import ALL_GROUPS
 from eventide.model.time import MIN_TIME
 from eventide.model.trigger import listens
 
@@ -150,6 +151,11 @@ def _located(error: EventideError, node: Read | Write) -> EventideError:
     return type(error)(f"{error.message} ({node.uri}, {node.origin})", hint=error.hint)
 
 
+def _cannot(workers: Workers) -> bool:
+    """What a machine says that cannot share the rows of a batch among threads."""
+    return False
+
+
 class _Builder:
     """Makes the tasks of one plan, following the graph from its inputs."""
 
@@ -224,7 +230,11 @@ class _Builder:
 
     def _machine(self, node: Window | Join | Process, counts: Counts, where: str) -> MachineTask:
         schemas = tuple(self._schema(r) for r in inputs(node))
-        lanes = [Lane(build_machine(node, schemas, groups=g), g) for g in shares(self._lanes(node))]
+        whole = build_machine(node, schemas)
+        if self._lanes(node) == 1 or getattr(whole, "share", _cannot)(self.plan.workers):
+            lanes = [Lane(whole, ALL_GROUPS)]
+        else:
+            lanes = [Lane(build_machine(node, schemas, groups=g), g) for g in shares(self._lanes(node))]
         keys = tuple(keys_of(r) for r in inputs(node))
         self.plan.ticks |= isinstance(node, Process) or (isinstance(node, Window) and listens(node.trigger))
         return MachineTask(counts, lanes, self.plan.workers, keys, where)

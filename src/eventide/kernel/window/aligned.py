@@ -22,7 +22,7 @@ from eventide.kernel.aggregates.build import Accumulators
 from eventide.kernel.hashing import key_groups, key_hashes
 from eventide.kernel.keys import KeyIndex
 from eventide.kernel.keys_words import NO_MASK, Mask, buffer_view
-from eventide.kernel.window.blocks import MOST_PANES, Block, Groups
+from eventide.kernel.window.blocks import MOST_PANES, Block, Groups, Helpers
 from eventide.kernel.window.fused import fused
 from eventide.kernel.window.grid import grid_of
 from eventide.kernel.window.order import hash_order, permuted, time_span
@@ -122,6 +122,7 @@ class AlignedWindowMachine:
         self._grid = grid_of(node.window)
         self._empty = Accumulators(self._aggregates, self._schema, event_time)
         self._fused = fused(self._schema, self._keys, self._empty)
+        self._helpers: Helpers | None = None
         self._clear()
 
     def _clear(self) -> None:
@@ -132,10 +133,20 @@ class AlignedWindowMachine:
         self._room = 256  # groups of the last window that was merged
         self._dropped: list[Block] = []  # large and done; memory is given back by later steps
 
-    @property
-    def takes_own_rows(self) -> bool:
-        """Whether rows of other key groups cost next to nothing here, so that nobody need take them out before."""
-        return self._fused is not None
+    def share(self, helpers: Helpers) -> bool:
+        """Use other threads for the rows of a large batch; False where this window has no part that can be shared.
+
+        Each thread adds its rows to state of its own, which is merged when the window is read. As sums have no
+        order, the results have the same bits. One machine then does the work of several lanes, without any
+        exchange by key.
+
+        Parameters
+        ----------
+        helpers
+            The other threads.
+        """
+        self._helpers = helpers if self._fused is not None and helpers.others else None
+        return self._helpers is not None
 
     # -- rows -----------------------------------------------------------------------------------------
 
@@ -201,12 +212,15 @@ class AlignedWindowMachine:
         first, last = span
         for block in held:
             if block.first <= first and last < block.stop:
-                block.add(batch, times, select)
+                if select.size:
+                    block.add(batch, times, select)
+                else:
+                    block.add_all(batch, times, self._helpers)
                 return
         if self._fused is not None and not select.size and last - first < _MASKS:
             # Few panes: each block takes its own rows out of the batch, inside the compiled pass.
             for block in self._cover(held, _NO_PANES, span, wide=False):
-                block.add_between(batch, times)
+                block.add_between(batch, times, self._helpers)
             return
         panes = self._grid.panes_of(times)
         low, high = time_span(times)

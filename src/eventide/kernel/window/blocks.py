@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from eventide.kernel.keys_words import NO_MASK, Mask
 from eventide.kernel.window.fused import Fused
 from eventide.model.state import ALL_GROUPS
 
-__all__ = ["MOST_PANES", "Block", "Groups"]
+__all__ = ["MOST_PANES", "SHARED_ROWS", "Block", "Groups", "Helpers"]
 
 Int64Array = npt.NDArray[np.int64]
 Slots = npt.NDArray[np.int32]
@@ -34,6 +35,22 @@ MOST_PANES = 4_096
 _SHIFT = 12
 
 _NO_TIMES = np.empty(0, np.int64)
+
+SHARED_ROWS = 16_384
+"""Below so many rows waking another thread costs more than it saves."""
+
+_Add: TypeAlias = "Callable[[Block, pa.RecordBatch, Int64Array], None]"
+
+
+class Helpers(Protocol):
+    """Other threads that can take over a part of the work."""
+
+    @property
+    def others(self) -> int:
+        """How many there are."""
+
+    def start(self, function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+        """Begin to call a function there; what is returned waits for its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +96,8 @@ class Block:
         self.first, self.stop = first, stop
         self._start, self._pane = start, pane
         self._fused = fused if stop - first == 1 else None
+        self._make_keys = make_keys
+        self._twins: list[Block] = []
         self.keys = make_keys(capacity)
         self.accumulators = accumulators
         self._pairs = _pairs(capacity) if stop - first > 1 else None
@@ -94,6 +113,7 @@ class Block:
     @property
     def size(self) -> int:
         """Number of groups."""
+        self.settle()
         return self.keys.size if self._pairs is None else self._pairs.size
 
     @property
@@ -122,12 +142,57 @@ class Block:
         self._resize()
         self.accumulators.update(slots, batch, times)
 
-    def add_between(self, batch: pa.RecordBatch, times: Int64Array) -> None:
+    def add_all(self, batch: pa.RecordBatch, times: Int64Array, helpers: Helpers | None) -> None:
+        """Add all rows of a batch, shared with other threads where that pays."""
+        if helpers is None or not self._shared(batch, times, helpers, Block.add):
+            self.add(batch, times)
+
+    def add_between(self, batch: pa.RecordBatch, times: Int64Array, helpers: Helpers | None = None) -> None:
         """Add the rows of a batch that lie in this block's panes, whatever else the batch holds."""
+        if helpers is not None and self._shared(batch, times, helpers, Block.add_between):
+            return
         if self._fast(batch, times):
             return
         inside = (times >= self._start) & (times < self._start + (self.stop - self.first) * self._pane)
         self.add(batch, times, inside)
+
+    def _shared(self, batch: pa.RecordBatch, times: Int64Array, helpers: Helpers, add: _Add) -> bool:
+        """Add a batch in parts, the other parts to twins of this block; False where merging these would cost more."""
+        rows = batch.num_rows
+        if self._fused is None or rows < SHARED_ROWS or self.keys.size > rows // 8:
+            return False
+        while len(self._twins) < helpers.others:
+            self._twins.append(self._twin())
+        edges = [rows * i // (helpers.others + 1) for i in range(helpers.others + 2)]
+        waits = [
+            helpers.start(add, twin, batch.slice(a, b - a), times[a:b])
+            for twin, a, b in zip(self._twins, edges[1:], edges[2:], strict=False)
+        ]
+        try:
+            add(self, batch.slice(0, edges[1]), times[: edges[1]])
+        finally:
+            for wait in waits:
+                wait()
+        return True
+
+    def _twin(self) -> Block:
+        return Block(
+            self.first,
+            self.stop,
+            start=self._start,
+            pane=self._pane,
+            make_keys=self._make_keys,
+            accumulators=self.accumulators.another(),
+            fused=self._fused,
+            capacity=self.keys.capacity,
+        )
+
+    def settle(self) -> None:
+        """Take over what other threads have added."""
+        twins, self._twins = self._twins, []
+        for twin in twins:
+            groups = twin.groups(self.first, self.stop)
+            self.absorb(twin, groups, groups.panes)
 
     def _fast(self, batch: pa.RecordBatch, times: Int64Array) -> bool:
         if self._fused is None:
