@@ -48,6 +48,8 @@ RUN = ("run", "slow.py", "-p", "sink=stopped", "--checkpoint-interval", "300ms",
         ("run broken.py", 2, "broken.py:1"),
         ("run count.py --lanes many", 2, "--lanes"),
         ("run count.py --engine flonk", 2, "there is no engine 'flonk'"),
+        ("check count.py --log nowhere", 2, "there is no log at nowhere"),
+        ("tail readings --log nowhere", 2, "`eventide log import TOPIC FILE`"),
         ("rnu", 2, "Did you mean 'run'?"),
         ("tail reading", 2, "did you mean 'readings'?"),
         ("run lines.py --checkpoint= --max-quarantined 0", 3, "more than --max-quarantined 0"),
@@ -55,7 +57,7 @@ RUN = ("run", "slow.py", "-p", "sink=stopped", "--checkpoint-interval", "300ms",
     ],
 )
 def test_exit_codes(project: Path, command: str, code: int, told: str, tmp_path: Path) -> None:
-    log = () if "tail" in command or command in ("version", "rnu") else ("--log", str(tmp_path))
+    log = ("--log", str(tmp_path)) if command.startswith("run") else ()
     done = call(project, *command.split(), *log)
     assert done.code == code, done.err
     assert told in done.err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import json
 import subprocess
 import sys
@@ -133,3 +135,9 @@ def test_the_graph_as_text_and_mermaid(here: Callable[..., Done]) -> None:
     assert "tumbling(10s)" in here("inspect", "graph", "count.py").out
     assert here("inspect", "graph", "count.py", "--mermaid").out.startswith("flowchart LR")
     assert json.loads(here("inspect", "graph", "count.py", "--json").out)["pipeline"] == "count"
+
+
+@pytest.mark.parametrize("name", ["_rows", "_span", "output", "target"])
+def test_examples_of_what_commands_share(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(f"eventide.cli.{name}"))
+    assert result.failed == 0 and result.attempted > 0

@@ -24,10 +24,8 @@ BROKEN: dict[str, tuple[str, str]] = {
         "'chekpoint' is not known in [run]",
         "did you mean 'checkpoint' or 'checkpoint_interval'?",
     ),
-    "[log]\nfolder = 'x'": ("'folder' is not known in [log]", "known: fsync, root"),
-    "[log]\nfsyn = 'each'": ("'fsyn' is not known in [log]", "did you mean 'fsync'?"),
-    "[log]\nfsync = 'never'": ("Invalid enum value 'never' - at `$.log.fsync`", "one of 'each', 'group', 'os'"),
-    "[log]\nfsync = true": ("Expected `str`, got `bool` - at `$.log.fsync`", "one of 'each', 'group', 'os'"),
+    "[log]\nfolder = 'x'": ("'folder' is not known in [log]", "known: root"),
+    "[log]\nrooot = 'x'": ("'rooot' is not known in [log]", "did you mean 'root'?"),
     "[log]\nroot = 3": ("Expected `str`, got `int` - at `$.log.root`", HINT),
     "[run]\nlanes = 'many'": ("Expected `int`, got `str` - at `$.run.lanes`", HINT),
     "[run]\nlanes = 1.5": ("Expected `int`, got `float` - at `$.run.lanes`", HINT),
@@ -58,10 +56,10 @@ def test_broken_files(text: str, tmp_path: Path) -> None:
 def test_environment_over_file_over_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert load_config(environ={}) == Config()
-    Path("eventide.toml").write_text("[run]\nlanes = 3\nengine = 'local'\n[log]\nfsync = 'os'\n")
+    Path("eventide.toml").write_text("[run]\nlanes = 3\nengine = 'local'\n[log]\nroot = 'kept'\n")
     assert load_config(environ={}).run.lanes == 3
     found = load_config(environ={"EVENTIDE_RUN_LANES": "5", "EVENTIDE_LOG": "/a", "EVENTIDE_DATA": "/d"})
-    assert (found.run.lanes, found.log.root, found.log.fsync) == (5, "/a", "os")
+    assert (found.run.lanes, found.log.root) == (5, "/a")
     assert load_config(environ={"EVENTIDE_LOG": "/a", "EVENTIDE_LOG_ROOT": "/b"}).log.root == "/b"
 
 
@@ -83,7 +81,7 @@ def test_wrong_variables() -> None:
     assert caught.value.message == "the environment variable EVENTIDE_RUN_LANE is not known"
     assert "EVENTIDE_RUN_LANES" in caught.value.hint
     with pytest.raises(ConfigError):
-        load_config(environ={"EVENTIDE_LOG_FSYNC": "sometimes"})
+        load_config(environ={"EVENTIDE_LOG_FOLDER": "x"})
 
 
 def test_a_missing_file() -> None:

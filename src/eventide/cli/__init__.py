@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _SHARED = {"output", "progress", "target"}
+_NO_LOG = "what writes to log://topic makes it, as `eventide log import TOPIC FILE`; --log names another folder"
 _HELP = """Event-time stream analysis for science.
 
 Begin with `eventide init hello`. Every command has --help, and --json where it prints data.
@@ -67,10 +68,14 @@ def _failed(error: Exception, *, debug: bool) -> int:
     import typer
 
     from eventide.cli.output import note, show_error
-    from eventide.errors import EventideError
+    from eventide.errors import EventideError, LogError
 
     if debug:
         traceback.print_exception(error)
+    folder = os.environ.get("EVENTIDE_LOG", "")
+    if isinstance(error, LogError) and folder and not Path(folder).is_dir():
+        show_error(f"{error.message}\n  hint: {_NO_LOG}")
+        return 2
     if isinstance(error, EventideError):
         show_error(str(error))
         return error.exit_code

@@ -16,6 +16,7 @@ from eventide.cli.output import show, show_json, show_table
 from eventide.cli.target import load_target, parse_params
 from eventide.engines.local.checkpoint import Checkpoint, CheckpointStore
 from eventide.errors import UnknownNameError, near_names
+from eventide.model.time import format_time
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -88,10 +89,12 @@ def checkpoint(
 def _show(found: Checkpoint, name: str, *, as_json: bool) -> None:
     states = {t: sum(s.nbytes for s in tables.values()) for t, tables in found.states.items()}
     facts = {k: v for k, v in found.manifest.items() if k not in ("states", "tasks")}
+    facts["written"] = format_time(facts["written"] // 10**9 * 10**9)
     if as_json:
         show_json({"number": found.number, **facts, "state_bytes": states})
         return
-    show(f"checkpoint {found.number} of {name}{' (the input had ended)' if facts['final'] else ''}")
+    ended = ", when the input had ended" if facts["final"] else ""
+    show(f"checkpoint {found.number} of {name}, written {facts['written']}{ended}")
     rows = [
         (source, p, ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in at.items()))
         for source, ps in facts["positions"].items()

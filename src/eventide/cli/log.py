@@ -23,8 +23,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 def _open(folder: str) -> Log:
-    config = settings(log=folder).log
-    return Log(config.root, fsync=config.fsync, create=False)
+    return Log(settings(log=folder).log.root, create=False)
 
 
 @app.command("list")
