@@ -1,13 +1,13 @@
 """W1 to W4 in the embedded engine, from the durable log, in code as a user would write it.
 
 A measurement runs the whole pipeline: open the log, decode the frames, compute, hand every result batch to the sink.
-With ``--batch 0`` the engine chooses its batches, as it does for a user; else the frames in the log have that many
-rows and the engine takes no more at once.
+``--batch`` is the number of rows that were appended to the log at a time (0: 65,536), each append a frame of its own. The
+engine takes what waits, as it does for a user, and puts small frames together.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 from benchmarks.ours.events import OWN_FRAMES, TOPIC, CountingSink, log_folder, versions
@@ -40,11 +40,6 @@ def stream(job: Job, rows: int) -> Stream:
     return keyed.aggregate(n=ev.count(), mean=ev.mean("value"), std=ev.std("value"))
 
 
-def options(job: Job) -> dict[str, Any]:
-    """Options of the run."""
-    return {"batch_rows": job.batch} if job.batch else {}
-
-
 def prepare(job: Job) -> Prepared:
     """Make the logs."""
     made = _pipelines(job)
@@ -53,7 +48,7 @@ def prepare(job: Job) -> Prepared:
         sink = CountingSink()
 
         def whole() -> tuple[int, None]:
-            found = ev.run(made[rows].write(sink), **options(job))
+            found = ev.run(made[rows].write(sink))
             if found.late or found.quarantined:
                 msg = f"{found.late} late and {found.quarantined} quarantined events, none expected"
                 raise AssertionError(msg)
@@ -80,7 +75,7 @@ def _pipelines(job: Job) -> dict[int, Stream]:
 def result(job: Job) -> Result:
     """The whole result."""
     try:
-        whole = ev.fetch(stream(job, job.rows), **options(job))
+        whole = ev.fetch(stream(job, job.rows))
     except (ImportError, EventideError) as error:
         msg = f"eventide cannot run {job.name}: {error}"
         raise NotRunnableError(msg) from error

@@ -15,7 +15,7 @@ from eventide.model.time import MIN_TIME
 
 __all__ = ["LogReader", "LogSource"]
 
-_SMALL_ROWS = 8192
+_SMALL_ROWS = 32_768
 _MOST_ROWS = 1 << 16
 
 

@@ -91,6 +91,12 @@ class WordTable(_Slots):
                 return out
             self.grow()
 
+    def clear(self) -> None:
+        """Forget all keys and keep the memory."""
+        self._table.fill(-1)
+        self._meta[:] = 0
+        self._meta[loops.NULL] = -1
+
     @property
     def arrays(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], Slots, npt.NDArray[np.int64]]:
         """The table, the keys by slot, the free slots and the counters, for loops that fill it themselves."""

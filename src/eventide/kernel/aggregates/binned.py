@@ -70,6 +70,10 @@ class Moments:
         self._ints = grown(self._ints, capacity)
         self._floats = self._ints.view(np.float64)
 
+    def clear(self) -> None:
+        """Make all slots empty and keep the memory."""
+        self._ints.fill(0)
+
     def update(self, slots: Slots, batch: pa.RecordBatch, times: Times) -> None:
         """Add rows to slots."""
         values, valid = numbers_of(self._column.of(batch))

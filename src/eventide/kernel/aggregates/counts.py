@@ -42,6 +42,10 @@ class _Integers:
         """Make room for slots 0 to `capacity`."""
         self._held = grown(self._held, capacity)
 
+    def clear(self) -> None:
+        """Make all slots empty and keep the memory."""
+        self._held.fill(0)
+
     def merge(self, into: Slots, other: Store, source: Slots) -> None:
         """Add slots of `other` to these."""
         assert isinstance(other, _Integers)

@@ -123,6 +123,7 @@ class AlignedWindowMachine:
         self._empty = Accumulators(self._aggregates, self._schema, event_time)
         self._fused = fused(self._schema, self._keys, self._empty)
         self._helpers: Helpers | None = None
+        self._spares: list[Block] = []
         self._clear()
 
     def _clear(self) -> None:
@@ -272,6 +273,8 @@ class AlignedWindowMachine:
         return out
 
     def _block(self, first: int, stop: int) -> Block:
+        if self._spares and stop - first == 1:
+            return self._spares.pop().again(first, self._grid.origin + first * self._grid.pane)
         room = min(self._fill + (self._fill >> 3), 1 << 24) * (stop - first)
         return Block(
             first,
@@ -281,6 +284,7 @@ class AlignedWindowMachine:
             make_keys=self._make_keys,
             accumulators=self._empty.another(),
             fused=self._fused,
+            spares=self._spares,
             capacity=max(256, min(room, max(_ROOM, self._fill + (self._fill >> 3)))),
         )
 
@@ -310,6 +314,8 @@ class AlignedWindowMachine:
                 self._fill = max(1, block.size // (block.stop - block.first))
                 if block.nbytes > _LARGE:
                     self._dropped.append(block)
+                else:
+                    block.drop()
             del held[:done]
         return out
 

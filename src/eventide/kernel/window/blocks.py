@@ -21,7 +21,7 @@ from eventide.kernel.compiled import have_compiler
 from eventide.kernel.keys import KeyIndex
 from eventide.kernel.keys_plain import PlainWordTable
 from eventide.kernel.keys_words import NO_MASK, Mask
-from eventide.kernel.window.fused import Fused
+from eventide.kernel.window.fused import PART, Fused
 from eventide.model.state import ALL_GROUPS
 
 __all__ = ["MOST_PANES", "SHARED_ROWS", "Block", "Groups", "Helpers"]
@@ -38,6 +38,14 @@ _NO_TIMES = np.empty(0, np.int64)
 
 SHARED_ROWS = 16_384
 """Below so many rows waking another thread costs more than it saves."""
+
+MOST_SPARE = 16_384
+"""Blocks with room for more groups than this are given back to the system."""
+
+_SPARES = 8
+
+_AHEAD = 4
+"""So many batches another thread may lag behind."""
 
 _Add: TypeAlias = "Callable[[Block, pa.RecordBatch, Int64Array], None]"
 
@@ -77,6 +85,8 @@ class Block:
         Empty.
     fused
         The compiled pass for a block of one pane, where there is one.
+    spares
+        Empty blocks that may be used again.
     capacity
         How many groups to make room for at once.
     """
@@ -91,19 +101,39 @@ class Block:
         make_keys: Callable[[int], KeyIndex],
         accumulators: Accumulators,
         fused: Fused | None = None,
+        spares: list[Block] | None = None,
         capacity: int = 256,
     ) -> None:
         self.first, self.stop = first, stop
         self._start, self._pane = start, pane
         self._fused = fused if stop - first == 1 else None
         self._make_keys = make_keys
+        self._spares: list[Block] = [] if spares is None else spares
+        if self._fused is not None:
+            # Room for a whole part of the compiled pass, which else would grow every new table once.
+            capacity += PART
         self._twins: list[Block] = []
+        self._pending: list[Callable[[], Any]] = []
         self.keys = make_keys(capacity)
         self.accumulators = accumulators
         self._pairs = _pairs(capacity) if stop - first > 1 else None
         self._counted = 0
         self._occupied = np.zeros(stop - first, np.bool_)
         self._resize()
+
+    def again(self, first: int, start: int) -> Block:
+        """Return this empty block of one pane as that of another pane."""
+        self.first, self.stop, self._start = first, first + 1, start
+        return self
+
+    def drop(self) -> None:
+        """Be done: a small block of one pane is emptied and kept, as new memory costs more than clearing old."""
+        if self._fused is None or self.keys.capacity > MOST_SPARE or len(self._spares) >= _SPARES:
+            return
+        self._fused.clear(self.keys, self.accumulators)
+        self._counted = 0
+        self._occupied[:] = False
+        self._spares.append(self)
 
     def _resize(self) -> None:
         capacity = self.keys.capacity if self._pairs is None else self._pairs.capacity
@@ -164,18 +194,20 @@ class Block:
         while len(self._twins) < helpers.others:
             self._twins.append(self._twin())
         edges = [rows * i // (helpers.others + 1) for i in range(helpers.others + 2)]
-        waits = [
+        self._pending += [
             helpers.start(add, twin, batch.slice(a, b - a), times[a:b])
             for twin, a, b in zip(self._twins, edges[1:], edges[2:], strict=False)
         ]
-        try:
-            add(self, batch.slice(0, edges[1]), times[: edges[1]])
-        finally:
-            for wait in waits:
-                wait()
+        add(self, batch.slice(0, edges[1]), times[: edges[1]])
+        # Nobody reads a twin before `settle`, so that the other threads may lag behind by a few batches: waiting
+        # for them here would cost more than they save, because waking a thread that sleeps takes long.
+        while len(self._pending) > _AHEAD * helpers.others:
+            self._pending.pop(0)()
         return True
 
     def _twin(self) -> Block:
+        if self._spares:
+            return self._spares.pop().again(self.first, self._start)
         return Block(
             self.first,
             self.stop,
@@ -184,15 +216,19 @@ class Block:
             make_keys=self._make_keys,
             accumulators=self.accumulators.another(),
             fused=self._fused,
+            spares=self._spares,
             capacity=self.keys.capacity,
         )
 
     def settle(self) -> None:
         """Take over what other threads have added."""
+        while self._pending:
+            self._pending.pop(0)()
         twins, self._twins = self._twins, []
         for twin in twins:
             groups = twin.groups(self.first, self.stop)
             self.absorb(twin, groups, groups.panes)
+            twin.drop()
 
     def _fast(self, batch: pa.RecordBatch, times: Int64Array) -> bool:
         if self._fused is None:

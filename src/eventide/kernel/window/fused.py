@@ -19,7 +19,10 @@ from eventide.kernel.keys import KeyIndex
 from eventide.kernel.keys_words import buffer_view
 from eventide.model.batch import Int64Array
 
-__all__ = ["Fused", "fused"]
+__all__ = ["PART", "Fused", "fused"]
+
+PART = 1024
+"""Rows that the compiled pass takes at a time: what is between its steps stays in the first-level cache."""
 
 _NO_COUNTS = np.empty(0, np.int64)
 
@@ -72,6 +75,14 @@ class Fused:
                 return True
             table.grow()
             accumulators.resize(index.capacity)
+
+    def clear(self, index: KeyIndex, accumulators: Accumulators) -> None:
+        """Make the state of a block empty and keep its memory."""
+        index.word_table.clear()
+        counts, moments = _stores(accumulators)
+        moments.clear()
+        if counts is not None:
+            counts.clear()
 
 
 def fused(schema: pa.Schema, keys: tuple[str, ...], accumulators: Accumulators) -> Fused | None:

@@ -9,11 +9,9 @@ import numpy as np
 from eventide.kernel.aggregates.binned_loops import update_moments
 from eventide.kernel.compiled import compiled
 from eventide.kernel.keys_loops import FREE, NEXT, mix
+from eventide.kernel.window.fused import PART
 
-__all__ = ["PART", "add_rows"]
-
-PART = 1024
-"""Rows taken at a time: what is between the steps stays in the first-level cache."""
+__all__ = ["add_rows"]
 
 _S56 = np.uint64(56)
 
