@@ -51,7 +51,7 @@ def test_progress_and_colours(project: Path, tmp_path: Path) -> None:
     options = ("--checkpoint", "", "--log", str(tmp_path / "log"))
     code, shown = on_terminal(tmp_path, "run", "slow.py", *options)
     assert code == 0
-    assert re.search(r"\r\x1b\[2m +0\.\d s  [\d,]+ events in  [\d,]+/s  [\d,]+ out", shown)
+    assert re.search(r"\r\x1b\[2m +\d+\.\d s  [\d,]+ events in  [\d,]+/s  [\d,]+ out", shown)
     assert "\x1b[1mslow:\x1b[0m 1,000 events in, 1,000 out" in shown
     code, shown = on_terminal(tmp_path, "run", "slow.py", "--quiet", *options)
     assert (code, shown) == (0, "")
