@@ -91,6 +91,12 @@ class WordTable(_Slots):
                 return out
             self.grow()
 
+    @property
+    def dense(self) -> npt.NDArray[np.int64] | None:
+        """The keys by slot, where every slot from the first on is a key; None when there are gaps or a null."""
+        meta = self._meta
+        return None if meta[loops.NULL] >= 0 or meta[loops.FREE] else self._keys[: int(meta[loops.NEXT])]
+
     def clear(self) -> None:
         """Forget all keys and keep the memory."""
         self._table.fill(-1)

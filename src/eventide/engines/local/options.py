@@ -21,8 +21,9 @@ class LocalOptions:
     Parameters
     ----------
     lanes
-        Workers that share the keys of a stateful operator; 0 is one per processor. Results do not depend
-        on it.
+        Workers of a stateful operator. 0 lets the engine choose: all processors where they can share the rows
+        of a batch, else half of them, which share the keys (the others read and decode). Results do not
+        depend on it.
     batch_rows
         Most events taken at once under load; 0 lets the engine choose. An idle engine never waits for more.
     checkpoint
@@ -55,6 +56,11 @@ class LocalOptions:
             return self.lanes
         # What this process may use, where the system tells: a container often has fewer than the machine.
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    @property
+    def key_lanes(self) -> int:
+        """Number of workers that share the keys of an operator whose rows cannot be shared."""
+        return self.lanes or max(1, self.lane_count // 2)
 
     @property
     def interval_seconds(self) -> float:

@@ -231,7 +231,7 @@ class _Builder:
     def _machine(self, node: Window | Join | Process, counts: Counts, where: str) -> MachineTask:
         schemas = tuple(self._schema(r) for r in inputs(node))
         whole = build_machine(node, schemas)
-        if self._lanes(node) == 1 or getattr(whole, "share", _cannot)(self.plan.workers):
+        if getattr(whole, "share", _cannot)(self.plan.workers) or self._lanes(node) == 1:
             lanes = [Lane(whole, ALL_GROUPS)]
         else:
             lanes = [Lane(build_machine(node, schemas, groups=g), g) for g in shares(self._lanes(node))]
@@ -241,7 +241,7 @@ class _Builder:
 
     def _lanes(self, node: Window | Join | Process) -> int:
         """Without a key all events belong together, and more than one lane would have nothing to do."""
-        return self.options.lane_count if keys_of(inputs(node)[0]) else 1
+        return self.options.key_lanes if keys_of(inputs(node)[0]) else 1
 
     def _schema(self, ref: Ref) -> pa.Schema:
         return visible(self.plan.schemas[id(ref.node), ref.port])

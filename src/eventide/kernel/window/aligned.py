@@ -22,7 +22,7 @@ from eventide.kernel.aggregates.build import Accumulators
 from eventide.kernel.hashing import key_groups, key_hashes
 from eventide.kernel.keys import KeyIndex
 from eventide.kernel.keys_words import NO_MASK, Mask, buffer_view
-from eventide.kernel.window.blocks import MOST_PANES, Block, Groups, Helpers
+from eventide.kernel.window.blocks import MOST_PANES, SHARED_ROWS, Block, Groups, Helpers
 from eventide.kernel.window.fused import fused
 from eventide.kernel.window.grid import grid_of
 from eventide.kernel.window.order import hash_order, permuted, time_span
@@ -43,11 +43,17 @@ Slots = npt.NDArray[np.int32]
 _ROOM = 8_192
 """Groups that a block of several panes is meant for."""
 
+_SCANS = 8
+"""Up to so many panes take their rows out of a batch inside the compiled pass."""
+
 _MASKS = 4
 """Up to so many blocks take a batch by masks, more by sorting it."""
 
 _MERGED = 16_384
 """Groups that several overlapping windows are merged into at once."""
+
+_CROWDED = 400
+"""Windows of more groups than this are merged one at a time."""
 
 _NO_PANES = np.empty(0, np.int64)
 
@@ -218,10 +224,12 @@ class AlignedWindowMachine:
                 else:
                     block.add_all(batch, times, self._helpers)
                 return
-        if self._fused is not None and not select.size and last - first < _MASKS:
+        if self._fused is not None and not select.size and last - first < _SCANS:
             # Few panes: each block takes its own rows out of the batch, inside the compiled pass.
+            # Sharing them among threads pays where a pane gets enough of them.
+            many = times.size // (last - first + 1) >= SHARED_ROWS
             for block in self._cover(held, _NO_PANES, span, wide=False):
-                block.add_between(batch, times, self._helpers)
+                block.add_between(batch, times, self._helpers if many else None)
             return
         panes = self._grid.panes_of(times)
         low, high = time_span(times)
@@ -249,7 +257,7 @@ class AlignedWindowMachine:
     def _cover(self, held: list[Block], panes: Int64Array, span: tuple[int, int], *, wide: bool) -> list[Block]:
         """Return the blocks that hold some panes, in order; those that are missing are made and kept in `held`."""
         first, last = span
-        present = range(first, last + 1) if last - first < _MASKS else np.unique(panes).tolist()
+        present = range(first, last + 1) if last - first < _MASKS or not panes.size else np.unique(panes).tolist()
         width = 1
         if wide:
             # A batch that spans several panes is read once for a block of them all, or once for each block.
@@ -308,6 +316,9 @@ class AlignedWindowMachine:
                 groups = whole.groups(first, stop)
                 parts.append((whole, groups, groups.panes))
         out = [Emit(MAIN, _joined([self._results(*part) for part in parts]))] if parts else []
+        if self._grid.overlap > 1:
+            for whole, _, _ in parts:
+                whole.drop()
         for held in self._blocks:
             done = sum(1 for block in held if self._grid.last_window(block.stop - 1) <= closed)
             for block in held[:done]:
@@ -334,6 +345,8 @@ class AlignedWindowMachine:
     def _runs(self, due: Int64Array) -> list[tuple[int, int]]:
         """Cut due windows into runs that one block can hold; a run stops after its last window."""
         many = max(1, min(MOST_PANES, _MERGED // self._room))
+        if self._fused is not None and self._room > _CROWDED:
+            many = 1  # the compiled merge takes a window at a time
         out: list[tuple[int, int]] = []
         at = 0
         while at < due.size:
@@ -346,23 +359,32 @@ class AlignedWindowMachine:
     def _merged(self, first: int, stop: int) -> Block:
         """Return the windows `first` to `stop` as a block whose panes are windows."""
         grid = self._grid
-        whole = Block(
-            first,
-            stop,
-            start=0,
-            pane=1,
-            make_keys=self._make_keys,
-            accumulators=self._empty.another(),
-            capacity=self._room * (stop - first),
-        )
+        alone = stop - first == 1
+        if alone and self._spares:
+            whole = self._spares.pop().again(first, 0)
+        else:
+            whole = Block(
+                first,
+                stop,
+                start=0,
+                pane=1,
+                make_keys=self._make_keys,
+                accumulators=self._empty.another(),
+                fused=self._fused,
+                spares=self._spares,
+                capacity=self._room * (stop - first),
+            )
         low = first * grid.per_slide
         for skip, held in enumerate(self._blocks):
             high = (stop - 1 - skip) * grid.per_slide + grid.per_window
             for block in held:
                 if block.first >= high or block.stop <= low:
                     continue
+                if alone and block.stop - block.first == 1:
+                    whole.absorb_all(block)
+                    continue
                 groups = block.groups(low, high)
-                if stop - first == 1:
+                if alone:
                     whole.absorb(block, groups, groups.panes)
                     continue
                 oldest = (groups.panes - grid.per_window + grid.per_slide) // grid.per_slide + skip

@@ -226,8 +226,7 @@ class Block:
             self._pending.pop(0)()
         twins, self._twins = self._twins, []
         for twin in twins:
-            groups = twin.groups(self.first, self.stop)
-            self.absorb(twin, groups, groups.panes)
+            self.absorb_all(twin)
             twin.drop()
 
     def _fast(self, batch: pa.RecordBatch, times: Int64Array) -> bool:
@@ -281,6 +280,14 @@ class Block:
         panes = (words & (MOST_PANES - 1)) + self.first
         slots = np.flatnonzero((panes >= first) & (panes < stop)).astype(np.int32)
         return Groups(slots, panes[slots], (words[slots] >> _SHIFT).astype(np.int32))
+
+    def absorb_all(self, other: Block) -> None:
+        """Add everything of another block, both of one pane, to this one."""
+        other.settle()
+        fast = self._fused if other._fused is not None else None
+        if fast is None or not fast.merge((self.keys, self.accumulators), (other.keys, other.accumulators)):
+            groups = other.groups(other.first, other.stop)
+            self.absorb(other, groups, np.full(groups.slots.size, self.first))
 
     def absorb(self, other: Block, groups: Groups, panes: Int64Array) -> None:
         """Add groups of another block to `panes` of this one, group by group."""

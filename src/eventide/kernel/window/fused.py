@@ -7,6 +7,7 @@ windows compute. Other aggregates and keys take a pass each (`Block.add`); the r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,8 @@ __all__ = ["PART", "Fused", "fused"]
 
 PART = 1024
 """Rows that the compiled pass takes at a time: what is between its steps stays in the first-level cache."""
+
+Held: TypeAlias = tuple[KeyIndex, Accumulators]
 
 _NO_COUNTS = np.empty(0, np.int64)
 
@@ -70,6 +73,35 @@ class Fused:
             row = add_rows(
                 words, numbers, times, *span, index.groups.start, index.groups.stop, row,
                 *table.arrays, held, moments.order, *moments.arrays,
+            )  # fmt: skip
+            if row == words.size:
+                return True
+            table.grow()
+            accumulators.resize(index.capacity)
+
+    def merge(self, into: Held, other: Held) -> bool:
+        """Add all that another block holds and return True; or False, with nothing done, when a null key is there.
+
+        Parameters
+        ----------
+        into, other
+            Keys and state of two blocks of one pane.
+        """
+        from eventide.kernel.window.fused_loops import add_groups
+
+        index, accumulators = into
+        theirs = other[0].word_table
+        words = theirs.dense
+        if words is None:
+            return False
+        counts, moments = _stores(accumulators)
+        other_counts, other_moments = _stores(other[1])
+        table = index.word_table
+        row = 0
+        while True:
+            row = add_groups(
+                words, row, *table.arrays, _NO_COUNTS if counts is None else counts.held, moments.order,
+                *moments.arrays, _NO_COUNTS if other_counts is None else other_counts.held, *other_moments.arrays,
             )  # fmt: skip
             if row == words.size:
                 return True

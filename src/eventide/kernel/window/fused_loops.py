@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from eventide.kernel.aggregates.binned_loops import update_moments
+from eventide.kernel.aggregates.binned_loops import merge_moments, update_moments
 from eventide.kernel.compiled import compiled
 from eventide.kernel.keys_loops import FREE, NEXT, mix
 from eventide.kernel.window.fused import PART
 
-__all__ = ["add_rows"]
+__all__ = ["add_groups", "add_rows"]
 
 _S56 = np.uint64(56)
 
@@ -129,4 +129,26 @@ def add_rows(
         if counts.size:
             for k in range(count):
                 counts[slots[k]] += 1
+    return int(words.size)
+
+
+@compiled
+def add_groups(
+    words: Any, start: int, table: Any, keys: Any, free: Any, meta: Any,
+    counts: Any, order: int, ints: Any, floats: Any, other_counts: Any, other_ints: Any, other_floats: Any,
+) -> int:  # fmt: skip
+    """Add the state of another block, whose keys by slot are `words`; return the slot at which the table must grow."""
+    slots = np.empty(PART, np.int32)
+    source = np.empty(PART, np.int32)
+    for begin in range(start, words.size, PART):
+        count = min(PART, words.size - begin)
+        if keys.size - meta[NEXT] + meta[FREE] < count:
+            return begin
+        _slots(words[begin : begin + count], table, keys, free, meta, slots)
+        for k in range(count):
+            source[k] = begin + k
+        merge_moments(slots[:count], source[:count], order, ints, floats, other_ints, other_floats)
+        if counts.size:
+            for k in range(count):
+                counts[slots[k]] += other_counts[begin + k]
     return int(words.size)
