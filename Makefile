@@ -74,4 +74,4 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py $(ID)
 
 clean:
-	rm -rf $(VENV) .venvs dist build demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venvs dist build demo-output demo-sensors .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,8 +1,8 @@
 """W1 to W4 in the embedded engine, from the durable log, in code as a user would write it.
 
 A measurement runs the whole pipeline: open the log, decode the frames, compute, hand every result batch to the sink.
-``--batch`` is the number of rows that were appended to the log at a time (0: 65,536), each append a frame of its own. The
-engine takes what waits, as it does for a user, and puts small frames together.
+``--batch`` is the number of rows that were appended to the log at a time (0: 65,536), each append a frame of its own.
+The engine takes what waits, as it does for a user, and puts small frames together.
 """
 
 from __future__ import annotations
