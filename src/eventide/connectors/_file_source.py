@@ -13,7 +13,7 @@ import pyarrow as pa
 from eventide.connectors._file_form import COMPRESSED, Form, schema_of
 from eventide.connectors._file_read import OneFile, open_one, unreadable
 from eventide.errors import DataError, SchemaError, UsageError, near_names
-from eventide.model.batch import empty
+from eventide.model.batch import concat, empty
 from eventide.model.protocols import BadInput, Chunk, Position
 
 __all__ = ["FileReader", "FileSource"]
@@ -146,7 +146,7 @@ class FileReader:
         if not batches and not bad:
             return None
         assert self._form.schema is not None
-        batch = pa.concat_batches(batches) if len(batches) > 1 else batches[0] if batches else empty(self._form.schema)
+        batch = concat(batches) if len(batches) > 1 else batches[0] if batches else empty(self._form.schema)
         return Chunk(_PARTITION, batch, self._position(), tuple(bad))
 
     def _position(self) -> Position:

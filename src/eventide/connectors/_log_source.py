@@ -10,6 +10,7 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from eventide.log import Frame, Log, Reader, TopicInfo
+from eventide.model.batch import concat
 from eventide.model.protocols import Chunk, Position
 from eventide.model.time import MIN_TIME
 
@@ -141,5 +142,5 @@ def _joins(one: Frame, two: Frame) -> bool:
 
 def _chunk(frames: list[Frame], clock: int) -> Chunk:
     last = frames[-1]
-    batch = last.batch if len(frames) == 1 else pa.concat_batches([f.batch for f in frames])
+    batch = last.batch if len(frames) == 1 else concat([f.batch for f in frames])
     return Chunk(str(last.partition), batch, {"offset": last.base_offset + last.batch.num_rows}, clock=clock)

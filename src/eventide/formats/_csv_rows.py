@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from eventide.formats._text import broken_utf8, parse, spans
-from eventide.model.batch import empty
+from eventide.model.batch import concat, empty
 from eventide.model.protocols import BadInput, Decoded
 
 __all__ = ["CsvForm", "closed", "read_rows", "read_whole"]
@@ -132,7 +132,7 @@ def read_rows(body: bytes, form: CsvForm, *, where: str, offset: int) -> Decoded
     pieces: list[pa.RecordBatch] = []
     good: list[int] = []
     _isolate(lines, kept, form=form, into=(pieces, good, bad))
-    batch = pa.concat_batches(pieces) if pieces else empty(text)
+    batch = concat(pieces) if pieces else empty(text)
     batch = _converted(batch, form, good=good, bad=bad)
     at = where and f"{where}: "
     found = (BadInput(lines[i], f"{at}byte {offset + int(starts[i])}", bad[i]) for i in sorted(bad))

@@ -25,7 +25,7 @@ import pyarrow.json as arrow_json
 from eventide.errors import SchemaError
 from eventide.formats._json_schema import infer
 from eventide.formats._text import last_newline, parse, plain, spans, wire_type
-from eventide.model.batch import empty
+from eventide.model.batch import concat, empty
 from eventide.model.protocols import BadInput, Decoded
 
 __all__ = ["SUFFIXES", "cut", "decode", "encode", "infer"]
@@ -244,7 +244,7 @@ def _read_lines(data: bytes, schema: pa.Schema, *, wire: pa.Schema, where: str, 
                 stack.append(part[:row] + part[row + 1 :])
             else:
                 stack += [part[len(part) // 2 :], part[: len(part) // 2]]
-    batch, wrong = _typed(pa.concat_batches(pieces) if pieces else empty(wire), schema)
+    batch, wrong = _typed(concat(pieces) if pieces else empty(wire), schema)
     if wrong:
         bad |= {good[row]: reason for row, reason in wrong.items()}
         keep = np.ones(batch.num_rows, np.bool_)

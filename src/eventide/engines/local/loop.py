@@ -111,7 +111,6 @@ class Loop:
             feed.stop()
         for task in self._plan.sinks.values():
             task.sink.close()
-        self._plan.quarantine.close()
         self._plan.workers.close()
 
     # -- working

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from eventide import registry
-from eventide.model.batch import empty
-from eventide.model.protocols import BadInput, Sink
+from eventide.errors import LogLockedError
+from eventide.model.protocols import BadInput
 from eventide.model.time import EVENT_TIME
 
 __all__ = ["QUARANTINE_SCHEMA", "Quarantine"]
@@ -26,8 +26,11 @@ QUARANTINE_SCHEMA = pa.schema(
 )
 
 
+_PATIENCE_SECONDS = 10.0
+
+
 class Quarantine:
-    """The topic ``quarantine`` of a log, opened at the first input that must go there.
+    """The topic ``quarantine`` of a log, made when the first input must go there.
 
     Parameters
     ----------
@@ -40,8 +43,6 @@ class Quarantine:
     def __init__(self, root: str | Path | None, pipeline: str) -> None:
         self._root = root
         self._pipeline = pipeline
-        self._sink: Sink | None = None
-        self._batches = 0
         self.rows = 0
 
     def put(self, operator: str, items: list[BadInput]) -> None:
@@ -49,10 +50,6 @@ class Quarantine:
         if not items:
             return
         self.rows += len(items)
-        if self._sink is None:
-            options: dict[str, object] = {"log": str(self._root)} if self._root is not None else {}
-            self._sink = registry.open_sink("log://quarantine", options)
-            self._sink.open(QUARANTINE_SCHEMA, None)
         now = time.time_ns()
         columns = [
             pa.array([now] * len(items), EVENT_TIME),
@@ -62,11 +59,24 @@ class Quarantine:
             pa.array([i.reason for i in items]),
             pa.array([i.data for i in items], pa.binary()),
         ]
-        self._sink.write(pa.RecordBatch.from_arrays(columns, schema=empty(QUARANTINE_SCHEMA).schema))
-        self._batches += 1
-        self._sink.commit(self._batches, self._sink.prepare(self._batches))
+        self._append(pa.RecordBatch.from_arrays(columns, schema=QUARANTINE_SCHEMA))
 
-    def close(self) -> None:
-        """Close the topic."""
-        if self._sink is not None:
-            self._sink.close()
+    def _append(self, batch: pa.RecordBatch) -> None:
+        """Append one batch and let the topic go again: a partition has one writer, and other pipelines need it too."""
+        options: dict[str, object] = {"visible": "at once", "name": f"quarantine of {self._pipeline}"}
+        if self._root is not None:
+            options["log"] = str(self._root)
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            sink = registry.open_sink("log://quarantine", options)
+            try:
+                sink.open(QUARANTINE_SCHEMA, None)
+                sink.write(batch)
+                sink.prepare(0)
+                return
+            except LogLockedError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
+            finally:
+                sink.close()

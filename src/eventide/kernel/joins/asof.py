@@ -16,7 +16,7 @@ from eventide.kernel.joins.runs import Run, Runs, merge, sorted_run
 from eventide.kernel.joins.side import PORTS, Arrival, BoolArray, Side, load_state, rows_where, save_watermarks
 from eventide.kernel.joins.slots import SharedSlots
 from eventide.kernel.joins.waiting import Waiting, concat_waiting, tidy_waiting
-from eventide.model.batch import Int64Array
+from eventide.model.batch import Int64Array, concat
 from eventide.model.graph import AsofJoin, Join
 from eventide.model.machine import MAIN, Emit, Step
 from eventide.model.state import State
@@ -151,7 +151,7 @@ class AsofJoinMachine:
             parts.append(self._right.runs[number].rows.take(pa.array(at[chosen])))
             numbers[chosen] = np.arange(begun, begun + parts[-1].num_rows)
             begun += parts[-1].num_rows
-        right = pa.concat_batches(parts)
+        right = concat(parts)
         rows = None if self._keep or found.all() else np.flatnonzero(found)
         partner = numbers if rows is None else numbers[rows]
         yield Emit(MAIN, self._output.batch(left.rows, right, pairs=(rows, partner)))

@@ -15,7 +15,7 @@ from eventide.kernel.joins.pairs import expand
 from eventide.kernel.joins.runs import Run, Runs, concat_runs, sorted_run
 from eventide.kernel.joins.side import PORTS, Arrival, Side, earlier, load_state, rows_where, save_watermarks
 from eventide.kernel.joins.slots import SharedSlots
-from eventide.model.batch import Int64Array
+from eventide.model.batch import Int64Array, concat
 from eventide.model.graph import IntervalJoin, Join
 from eventide.model.machine import MAIN, Emit, Step
 from eventide.model.state import State
@@ -142,7 +142,7 @@ class IntervalJoinMachine:
             partners, partner = matches[0].other.rows, theirs[0][order]
         else:
             taken = [m.other.rows.take(pa.array(p)) for m, p in zip(matches, theirs, strict=True)]
-            partners, partner = pa.concat_batches(taken), order
+            partners, partner = concat(taken), order
         if port == 0:
             return Emit(MAIN, self._output.batch(run.rows, partners, pairs=(row[order], partner)))
         return Emit(MAIN, self._output.batch(partners, run.rows, pairs=(partner, row[order])))

@@ -11,7 +11,7 @@ from eventide.kernel.joins.compare import greater_rows
 from eventide.kernel.joins.order import Slots, positions, sort_order
 from eventide.kernel.joins.runs import Run
 from eventide.kernel.joins.side import BoolArray
-from eventide.model.batch import Int64Array
+from eventide.model.batch import Int64Array, concat
 from eventide.model.graph import AsofJoin
 from eventide.model.time import MAX_TIME
 
@@ -69,7 +69,7 @@ def _rows_at(runs: list[Run], found: _Found, chosen: Int64Array) -> pa.RecordBat
         parts.append(runs[number].rows.take(pa.array(at[here])))
         numbers[here] = np.arange(begun, begun + parts[-1].num_rows)
         begun += parts[-1].num_rows
-    return pa.concat_batches(parts).take(pa.array(numbers))
+    return concat(parts).take(pa.array(numbers))
 
 
 def nearest_rows(spec: AsofJoin, runs: list[Run], slots: Slots, times: Int64Array, *, horizon: int) -> Answer:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from eventide.kernel.joins.order import Slots, sort_order
 from eventide.kernel.joins.side import BoolArray, rows_where
-from eventide.model.batch import Int64Array
+from eventide.model.batch import Int64Array, concat
 from eventide.model.time import MAX_TIME, MIN_TIME
 
 __all__ = ["Run", "Runs", "Trim", "concat_runs", "merge", "sorted_run"]
@@ -78,7 +78,7 @@ def sorted_run(rows: pa.RecordBatch, slots: Slots, times: Int64Array, *, first: 
 def concat_runs(runs: list[Run]) -> Run:
     """Return the rows of several runs one after the other; they are not in order."""
     return Run(
-        pa.concat_batches([r.rows for r in runs]),
+        concat([r.rows for r in runs]),
         np.concatenate([r.slots for r in runs]),
         np.concatenate([r.times for r in runs]),
         np.concatenate([r.arrival for r in runs]),

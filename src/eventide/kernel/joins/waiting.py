@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from eventide.kernel.joins.order import Slots
 from eventide.kernel.joins.side import BoolArray, rows_where
-from eventide.model.batch import Int64Array
+from eventide.model.batch import Int64Array, concat
 from eventide.model.time import MAX_TIME
 
 __all__ = ["Waiting", "concat_waiting", "tidy_waiting"]
@@ -87,7 +87,7 @@ def concat_waiting(waiting: list[Waiting]) -> Waiting:
     if len(waiting) == 1:
         return waiting[0]
     return Waiting(
-        pa.concat_batches([w.rows for w in waiting]),
+        concat([w.rows for w in waiting]),
         np.concatenate([w.slots for w in waiting]),
         np.concatenate([w.times for w in waiting]),
         np.concatenate([w.deadline for w in waiting]),

@@ -19,7 +19,7 @@ from eventide.kernel.joins.output import Output, time_array
 from eventide.kernel.joins.pairs import equal_pairs
 from eventide.kernel.joins.panes import grid_of, split
 from eventide.kernel.joins.side import PORTS, Arrival, BoolArray, Side, load_state, rows_where, save_watermarks
-from eventide.model.batch import Int64Array
+from eventide.model.batch import Int64Array, concat
 from eventide.model.graph import Join, WindowJoin
 from eventide.model.machine import MAIN, Emit, Step
 from eventide.model.state import State
@@ -87,7 +87,7 @@ class _Pending:
             return batches[0]
         if not batches:
             return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in self.schema], schema=self.schema)
-        return pa.concat_batches(batches)
+        return concat(batches)
 
 
 class WindowJoinMachine:

@@ -27,7 +27,7 @@ from eventide.kernel.window.fused import fused
 from eventide.kernel.window.grid import grid_of
 from eventide.kernel.window.order import hash_order, permuted, time_span
 from eventide.model.aggregate import Aggregate
-from eventide.model.batch import WATERMARK_COLUMN, visible
+from eventide.model.batch import WATERMARK_COLUMN, concat, visible
 from eventide.model.graph import Window
 from eventide.model.machine import LATE, MAIN, Emit, Step
 from eventide.model.schema import window_schema
@@ -282,7 +282,9 @@ class AlignedWindowMachine:
 
     def _block(self, first: int, stop: int) -> Block:
         if self._spares and stop - first == 1:
-            return self._spares.pop().again(first, self._grid.origin + first * self._grid.pane)
+            return self._spares.pop().again(
+                first, start=self._grid.origin + first * self._grid.pane, pane=self._grid.pane
+            )
         room = min(self._fill + (self._fill >> 3), 1 << 24) * (stop - first)
         return Block(
             first,
@@ -361,7 +363,7 @@ class AlignedWindowMachine:
         grid = self._grid
         alone = stop - first == 1
         if alone and self._spares:
-            whole = self._spares.pop().again(first, 0)
+            whole = self._spares.pop().again(first, start=0, pane=1)
         else:
             whole = Block(
                 first,
@@ -486,4 +488,4 @@ def _columns_of(table: pa.Table, prefix: str) -> dict[str, pa.Array]:
 
 
 def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+    return batches[0] if len(batches) == 1 else concat(batches)

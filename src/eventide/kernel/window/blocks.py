@@ -121,9 +121,9 @@ class Block:
         self._occupied = np.zeros(stop - first, np.bool_)
         self._resize()
 
-    def again(self, first: int, start: int) -> Block:
+    def again(self, first: int, *, start: int, pane: int) -> Block:
         """Return this empty block of one pane as that of another pane."""
-        self.first, self.stop, self._start = first, first + 1, start
+        self.first, self.stop, self._start, self._pane = first, first + 1, start, pane
         return self
 
     def drop(self) -> None:
@@ -207,7 +207,7 @@ class Block:
 
     def _twin(self) -> Block:
         if self._spares:
-            return self._spares.pop().again(self.first, self._start)
+            return self._spares.pop().again(self.first, start=self._start, pane=self._pane)
         return Block(
             self.first,
             self.stop,

@@ -15,7 +15,7 @@ from eventide.kernel.aggregates.build import Accumulators
 from eventide.kernel.keys import KeyIndex
 from eventide.kernel.window.general_entries import NO_STAMP, Entries
 from eventide.kernel.window.triggers import BoolArray
-from eventide.model.batch import Int64Array, event_times
+from eventide.model.batch import Int64Array, concat, event_times
 from eventide.model.graph import WINDOW_START, Window
 from eventide.model.time import EVENT_TIME, MAX_TIME
 
@@ -126,7 +126,7 @@ class PaneWriter:
             old = self.standing.take(pa.array(held))
             number = self.schema.get_field_index("retraction")
             old = old.set_column(number, self.schema.field(number), pa.array(np.ones(held.size, bool)))
-            both = pa.concat_batches([old, batch])
+            both = concat([old, batch])
             ranks = np.concatenate([rank[self.standing_slots[held]], np.arange(slots.size)])
             fresh = np.concatenate([np.zeros(held.size, np.int64), np.ones(slots.size, np.int64)])
             starts = both.column(len(self._keys.keys)).view(pa.int64()).to_numpy(zero_copy_only=False)
@@ -149,7 +149,7 @@ class PaneWriter:
 
     def stand(self, slots: Int64Array, batch: pa.RecordBatch) -> None:
         """Take rows as the panes that their slots would have to take back."""
-        self.standing = batch if self.standing is None else pa.concat_batches([self.standing, batch])
+        self.standing = batch if self.standing is None else concat([self.standing, batch])
         self.standing_slots = np.concatenate([self.standing_slots, slots])
 
     def relabel(self, old: Int64Array, new: Int64Array, capacity: int) -> None:
