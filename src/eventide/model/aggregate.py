@@ -1,7 +1,7 @@
 """Aggregates: what is computed of the events of a window. These are only the names and parameters; the kernels compute.
 
 Every aggregate is decomposable (partial, merge, finish) or keeps the rows it needs, and gives the same
-bits whatever the order of the events: sums and moments are carried in double-double arithmetic, order
+bits whatever the order of the events: sums and moments are carried in binned integers (docs/adr/0004), order
 dependent ones (`first`, `last`, `collect`) go by event time, ties by value.
 Nulls are ignored, as in SQL; NaN is a value and makes sums NaN.
 """
@@ -74,8 +74,8 @@ def count(column: str | None = None) -> Aggregate:
 def sum_(column: str) -> Aggregate:
     """Sum of a column: int64 of integers (wraps as Arrow's does), float64 of floats, correctly rounded; 0 of nothing.
 
-    Source of the summation: error-free transformations, Knuth's TwoSum and Dekker's product, as in
-    Ogita, Rump and Oishi 2005, "Accurate sum and dot product", SIAM J. Sci. Comput. 26.
+    Source of the summation: Ahrens, Demmel and Nguyen 2020, "Algorithms for efficient reproducible floating
+    point summation", ACM TOMS 46(3), with integer bins.
 
     Examples
     --------
