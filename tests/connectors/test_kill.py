@@ -41,10 +41,10 @@ def test_killed_and_resumed(tmp_path: Path, sink: str) -> None:
     checkpoints = tmp_path / "checkpoints"
     kills = 0
     for attempt in range(20):
-        before = set(checkpoints.rglob("*"))
+        before = set(checkpoints.glob("*/chk-????????"))
         program = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path), out], stderr=subprocess.PIPE)
         # The first runs are killed a little after their first checkpoint, the last one is left alone.
-        while program.poll() is None and (attempt >= 6 or set(checkpoints.rglob("*")) <= before):
+        while program.poll() is None and (attempt >= 6 or set(checkpoints.glob("*/chk-????????")) <= before):
             time.sleep(0.001)
         time.sleep(0.02 * rng.random())
         if attempt < 6 and program.poll() is None:
