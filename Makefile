@@ -60,6 +60,8 @@ check: lint types layers
 
 test: $(VENV)/.dev .venvs/beam/.done lint types layers
 	EVENTIDE_HYPOTHESIS=ci EVENTIDE_BEAM_PYTHON=$(abspath .venvs/beam/bin/python) $(BIN)/pytest -n 2 -m 'not fuzz'
+	# the same without the compiled kernels: they are optional and must change nothing
+	EVENTIDE_COMPILED=0 EVENTIDE_HYPOTHESIS=fast $(BIN)/pytest -q -n 2 -m 'not slow and not fuzz' tests/kernel tests/joins tests/property tests/keyed tests/engine
 
 fuzz: $(VENV)/.dev
 	EVENTIDE_HYPOTHESIS=fuzz $(BIN)/pytest -n 2 tests/property tests/semantics tests/joins tests/operators tests/kernel tests/log tests/formats

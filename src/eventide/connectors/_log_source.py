@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from eventide.model.protocols import Chunk, Position
 from eventide.model.time import MIN_TIME
 
 __all__ = ["LogReader", "LogSource"]
+
+_UNDECIDED_SECONDS = 1.0
+"""A bounded read waits so long for a transaction that is not decided."""
 
 _SMALL_ROWS = 32_768
 _MOST_ROWS = 1 << 16
@@ -88,6 +92,7 @@ class LogReader:
         ends = {p: reader.positions[p] + waiting for p, waiting in reader.backlog().items()}
         self._ends = None if follow else ends
         self._over = False
+        self._moved = time.monotonic()
 
     @property
     def finished(self) -> bool:
@@ -100,10 +105,13 @@ class LogReader:
         """Return the next events."""
         if self.finished:
             return []
-        frames = self._reader.read(max_rows, timeout=timeout if self._ends is None else 0.0)
+        frames = self._reader.read(max_rows, timeout=timeout)
         if self._ends is not None:
             # Nothing visible before the end: the rest was aborted, or belongs to a transaction still undecided.
-            self._over = not frames
+            # Whether its process lives is asked a few times a second, so that one look is not enough.
+            now = time.monotonic()
+            self._moved = now if frames else self._moved
+            self._over = now - self._moved > _UNDECIDED_SECONDS
             frames = [_before(f, self._ends[f.partition]) for f in frames if f.base_offset < self._ends[f.partition]]
         if self._recorded:
             return [_chunk([f], f.append_time) for f in frames]

@@ -72,7 +72,7 @@ class TransactionStates:
         if state is not None:
             return state
         tick, now = self._tick.get(), time.monotonic()
-        seen, check_at = self._waiting.get(transaction, (-1, now + _RECHECK_S))
+        seen, check_at = self._waiting.get(transaction, (-1, now))
         if seen == tick and now < check_at:
             return _PENDING
         state = self._look(transaction)
