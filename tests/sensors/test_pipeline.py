@@ -17,9 +17,8 @@ from eventide.apps.sensors.commands import app
 from eventide.apps.sensors.decode import decode_table, good
 from eventide.apps.sensors.demo import run_demo, run_real_day
 from eventide.apps.sensors.detector import make_detector
-from eventide.apps.sensors.operators import HoldBack
 from eventide.apps.sensors.pipeline import analyse, decode, pipeline
-from eventide.apps.sensors.schema import ALARMS, ANOMALIES, INCIDENTS, READINGS, SCORED
+from eventide.apps.sensors.schema import ANOMALIES, INCIDENTS, READINGS, SCORED
 from eventide.apps.sensors.simulate import Simulation, simulate, wire_a, wire_b
 from eventide.apps.sensors.slots import KeySlots
 from eventide.connectors.memory import MemorySource
@@ -128,7 +127,7 @@ def test_holding_back_is_that_of_a_naive_model(rows, hold, cuts):
     edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
     batches = [table.slice(a, b - a) for a, b in itertools.pairwise(edges)]
     stream = ev.read(MemorySource(batches)).event_time("timestamp").key_by("stream")
-    got = ev.fetch(stream.process(HoldBack(hold), schema=ALARMS), lanes=1)
+    got = ev.fetch(stream.pipe(ev.op.suppress, hold=f"{hold}ns"), lanes=1)
     last, held, wanted = {}, {"a": 0, "b": 0}, []
     for name, time in sorted(zip([name for name, _ in rows], times.tolist(), strict=True), key=lambda row: row[1]):
         if name not in last or time - last[name] >= hold:

@@ -1,4 +1,4 @@
-"""The operators of this application as keyed processes: judge readings, hold back repeated alarms."""
+"""The operator of this application, as a keyed process: judge readings (`ev.op.suppress` holds back repeats)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from eventide.apps.sensors.detector import Rows, make_detector
-from eventide.apps.sensors.schema import ALARMS, ANOMALIES, SCORED
+from eventide.apps.sensors.schema import ANOMALIES, SCORED
 from eventide.model.keyed import Context, Events, StateSpec, Timers, buffer_state, value_state
-from eventide.model.time import MIN_TIME
 
-__all__ = ["Detect", "HoldBack"]
+__all__ = ["Detect"]
 
 
 class Detect:
@@ -57,57 +56,6 @@ class Detect:
         scored = pa.RecordBatch.from_arrays([columns[field.name] for field in SCORED], schema=SCORED)
         flagged = scored.filter(columns["flag"]).select(ANOMALIES.names)
         return {"main": flagged.cast(ANOMALIES), "scored": scored}
-
-    def on_timers(self, context: Context, timers: Timers) -> None:
-        """Nothing waits for a time."""
-
-
-class HoldBack:
-    """Let the first anomaly of a stream through as an alarm and hold back further ones for a while.
-
-    The while is counted from the alarm; anomalies that are held back do not prolong it, and the next alarm says
-    how many there were.
-
-    Parameters
-    ----------
-    hold
-        How long, ns.
-
-    Examples
-    --------
-    >>> sorted(HoldBack(10).state)
-    ['held', 'until']
-    """
-
-    def __init__(self, hold: int) -> None:
-        self._hold = hold
-
-    @property
-    def state(self) -> Mapping[str, StateSpec]:
-        """When the next alarm may pass, and how many anomalies were held back, per key."""
-        return {"until": value_state("int64", MIN_TIME), "held": value_state("int64")}
-
-    def on_events(self, context: Context, events: Events) -> pa.RecordBatch:
-        """Let through what may pass."""
-        until, held = context.value("until"), context.value("held")
-        passing, counts = [], []
-        left = np.arange(len(events.slots))
-        # Each turn settles one alarm of every stream and all that it holds back: few turns, whatever the rows.
-        while len(left):
-            free = events.times[left] >= until[events.slots[left]]
-            np.add.at(held, events.slots[left[~free]], 1)
-            left = left[free]
-            slots, first = np.unique(events.slots[left], return_index=True)
-            alarms = left[first]
-            passing.append(alarms)
-            counts.append(held[slots].copy())
-            held[slots], until[slots] = 0, events.times[alarms] + self._hold
-            left = np.delete(left, first)
-        rows = np.concatenate([*passing, np.empty(0, np.int64)]).astype(np.int64)
-        order = np.argsort(rows)
-        suppressed = np.concatenate([*counts, np.empty(0, np.int64)]).astype(np.int64)[order]
-        alarms_only = events.batch.take(pa.array(rows[order]))
-        return pa.RecordBatch.from_arrays([*alarms_only.columns, pa.array(suppressed)], schema=ALARMS)
 
     def on_timers(self, context: Context, timers: Timers) -> None:
         """Nothing waits for a time."""

@@ -14,9 +14,9 @@ import polars as pl
 import pyarrow as pa
 
 from eventide.apps.sensors.decode import Rules, decode_a, decode_b, decode_table
-from eventide.apps.sensors.operators import Detect, HoldBack
+from eventide.apps.sensors.operators import Detect
 from eventide.apps.sensors.ranges import BUILT_IN, read_ranges
-from eventide.apps.sensors.schema import ALARMS, ANOMALIES, READINGS, SCORED
+from eventide.apps.sensors.schema import ANOMALIES, READINGS, SCORED
 from eventide.errors import ConfigError, near_names
 from eventide.model.aggregate import count, max_
 from eventide.model.graph import WINDOW_END, WINDOW_START
@@ -25,6 +25,7 @@ from eventide.model.pipeline import pipeline as joined
 from eventide.model.stream import Stream, read
 from eventide.model.time import duration
 from eventide.model.window import session
+from eventide.operators.suppress import suppress
 
 __all__ = ["Findings", "analyse", "decode", "pipeline"]
 
@@ -190,7 +191,7 @@ def analyse(
     anomalies = usable.process(
         Detect(detector, options or {}), schema={"main": ANOMALIES, "scored": SCORED}, name="detect"
     )
-    alarms = anomalies.process(HoldBack(duration(hold, what="hold")), schema=ALARMS, name="hold_back")
+    alarms = anomalies.pipe(suppress, hold=hold)
     return Findings(dirty, anomalies.side("scored"), anomalies, alarms, _incidents(anomalies, gap))
 
 
