@@ -16,6 +16,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -52,12 +53,9 @@ def required(names: list[str]) -> set[str]:
             continue
         found.add(name)
         for line in distribution(name).requires or []:
-            text, _, marker = line.partition(";")
-            if "extra" in marker or "sys_platform" in marker or "python_version" in marker:
-                continue
-            match = NAME.match(text)
-            assert match is not None
-            waiting.append(match.group())
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                waiting.append(requirement.name)
     return found
 
 
