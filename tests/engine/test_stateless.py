@@ -100,6 +100,15 @@ def test_a_stray_future_time_goes_to_quarantine_and_moves_no_watermark(tmp_path:
     assert result.late == 0
 
 
+def test_times_at_the_ends_of_int64_go_to_quarantine(tmp_path: Path) -> None:
+    times = pa.array([-(2**63) + 2, 0, 10**9, 2**63 - 2], EVENT_TIME)
+    stream = ev.from_table({"t": times, "v": [0, 1, 2, 3]}).event_time("t", lateness="1m")
+    sink = MemorySink()
+    result = ev.run(stream.window(ev.tumbling("10s")).aggregate(n=ev.count()).write(sink), quarantine=tmp_path)
+    assert sink.table()["n"].to_pylist() == [2]
+    assert result.quarantined == 2
+
+
 def test_a_failing_function_says_where_and_keeps_the_cause() -> None:
     def divide(batch: pa.RecordBatch) -> pa.RecordBatch:
         if batch.num_rows:

@@ -80,9 +80,9 @@ class Loop:
         if found is not None:
             self._restore(found)
             sinks = found.manifest["sinks"]
+        nodes = {label: node for node, label in self._plan.pipeline.labels.items()}
         for label, task in self._plan.sinks.items():
-            schema = self._plan.schemas[self._node(label), MAIN]
-            task.sink.open(schema, sinks.get(label))
+            task.sink.open(self._plan.schemas[nodes[label], MAIN], sinks.get(label))
             if label in sinks:
                 # The crash may have come between the checkpoint and the commit of what it prepared.
                 task.sink.commit(self._number, sinks[label])
@@ -92,9 +92,6 @@ class Loop:
             self._feeds[label] = Feed(label, reader, items=self._items, max_rows=rows)
         for feed in self._feeds.values():
             feed.start()
-
-    def _node(self, label: str) -> int:
-        return next(i for i, name in self._plan.pipeline.labels.items() if name == label)
 
     def _restore(self, found: Checkpoint) -> None:
         if found.manifest["fingerprint"] != self._plan.pipeline.fingerprint:

@@ -123,7 +123,11 @@ def plan(pipeline: Pipeline, options: LocalOptions, *, dry: bool = False) -> Pla
         return out
     stateful = any(isinstance(n, Window | Join | Process) for n in nodes)
     out.workers = Workers(options.lane_count if stateful else 1)
-    _Builder(out, options, sinks).build()
+    try:
+        _Builder(out, options, sinks).build()
+    except BaseException:
+        out.workers.close()
+        raise
     return out
 
 
@@ -169,7 +173,6 @@ class _Builder:
             for port, ref in enumerate(inputs(node)):
                 self.users.setdefault((id(ref.node), ref.port), []).append((node, port))
         self.made: dict[int, Task] = {}
-        self.chained: set[int] = set()
 
     def build(self) -> None:
         """Make a task for every node (one for a whole chain) and connect them."""

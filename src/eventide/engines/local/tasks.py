@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
@@ -10,12 +9,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 
+from eventide import registry
 from eventide.engines.local.chain import Stage
 from eventide.engines.local.lanes import Lane, Workers
 from eventide.engines.local.result import Counts
 from eventide.errors import DataError, EventideError, RunError
 from eventide.kernel.watermarks import PartitionWatermark
-from eventide.model.batch import WATERMARK_COLUMN, as_event_time, concat, event_times, visible
+from eventide.kernel.window.order import time_span
+from eventide.model.batch import WATERMARK_COLUMN, Int64Array, as_event_time, concat, event_times, visible
 from eventide.model.machine import LATE, MAIN, Step
 from eventide.model.protocols import BadInput, Sink
 from eventide.model.state import State, merge_states
@@ -36,7 +37,28 @@ __all__ = [
 
 
 _NO_TIME = "there is no event time that can be read"
+_EDGE = "the event time is within ten years of what 64 bits of nanoseconds can hold (1677 and 2262)"
 _STRAY = "the event time leaps too far ahead (max_jump)"
+
+
+# Windows, latenesses and intervals are added to event times: near the ends of int64 the sums would not fit.
+_MARGIN = 3652 * 86_400 * 10**9
+_FIRST, _LAST = MIN_TIME + _MARGIN, MAX_TIME - _MARGIN
+
+
+def _rows_as_bytes(batch: pa.RecordBatch) -> list[bytes]:
+    """Return every row as a line of JSON, or as an Arrow stream where JSON cannot hold its columns."""
+    try:
+        lines: list[bytes] = registry.resolve("format", "json").encode(batch).splitlines()
+    except EventideError:
+        encode = registry.resolve("format", "arrow").encode
+        return [encode(batch.slice(row, 1)) for row in range(batch.num_rows)]
+    return lines
+
+
+def _at_the_edge(times: Int64Array) -> bool:
+    low, high = time_span(times)
+    return low < _FIRST or high > _LAST
 
 
 class Flow(NamedTuple):
@@ -168,6 +190,10 @@ class AssignTask:
             batch = batch.set_column(index, name, times)
         if times.null_count:
             batch = self._reject(batch, np.asarray(times.is_null()), reason=_NO_TIME, partition=partition)
+        if batch.num_rows and _at_the_edge(event_times(batch, name)):
+            times = event_times(batch, name)
+            edge = (times < _FIRST) | (times > _LAST)
+            batch = self._reject(batch, edge, reason=_EDGE, partition=partition)
         if not batch.num_rows:
             return batch
         generator = self._generator(partition)
@@ -184,10 +210,8 @@ class AssignTask:
     ) -> pa.RecordBatch:
         rows = visible(batch.schema).names
         rejected = batch.select(rows).filter(pa.array(bad))
-        items = [
-            BadInput(json.dumps(row, default=str).encode(), partition, f"{self.event_time.column}: {reason}")
-            for row in rejected.to_pylist()
-        ]
+        why = f"{self.event_time.column}: {reason}"
+        items = [BadInput(data, partition, why) for data in _rows_as_bytes(rejected)]
         self.counts.quarantined += len(items)
         self.quarantine(self.counts.label, items)
         return batch.filter(pa.array(~bad))

@@ -282,14 +282,12 @@ class AlignedWindowMachine:
 
     def _block(self, first: int, stop: int) -> Block:
         if self._spares and stop - first == 1:
-            return self._spares.pop().again(
-                first, start=self._grid.origin + first * self._grid.pane, pane=self._grid.pane
-            )
+            return self._spares.pop().again(first, start=self._grid.pane_start(first), pane=self._grid.pane)
         room = min(self._fill + (self._fill >> 3), 1 << 24) * (stop - first)
         return Block(
             first,
             stop,
-            start=self._grid.origin + first * self._grid.pane,
+            start=self._grid.pane_start(first),
             pane=self._grid.pane,
             make_keys=self._make_keys,
             accumulators=self._empty.another(),

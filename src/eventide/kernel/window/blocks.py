@@ -23,6 +23,7 @@ from eventide.kernel.keys_plain import PlainWordTable
 from eventide.kernel.keys_words import NO_MASK, Mask
 from eventide.kernel.window.fused import PART, Fused
 from eventide.model.state import ALL_GROUPS
+from eventide.model.time import MAX_TIME
 
 __all__ = ["MOST_PANES", "SHARED_ROWS", "Block", "Groups", "Helpers"]
 
@@ -232,7 +233,7 @@ class Block:
     def _fast(self, batch: pa.RecordBatch, times: Int64Array) -> bool:
         if self._fused is None:
             return False
-        span = (self._start, self._start + self._pane)
+        span = (self._start, min(self._start + self._pane, MAX_TIME))
         return self._fused.add(batch, times, span, index=self.keys, accumulators=self.accumulators)
 
     def _words_at(self, keys: Slots, times: Int64Array) -> Int64Array:
