@@ -9,6 +9,7 @@
     |   `-- ConfigError          eventide.toml, an option or a parameter is wrong
     |-- UnknownNameError         no operator, format, connector, engine or app of that name
     |-- MissingDependencyError   a library or a server that this needs is not here
+    |-- UnavailableError         a server, disk or file cannot be used just now; worth another try
     |-- DataError                input that cannot be decoded, or too much of it in quarantine
     |-- LogError                 the embedded log cannot be read or written
     |   |-- LogLockedError       another process writes this partition
@@ -18,11 +19,14 @@
 
 The command line turns each class into an exit code (`exit_code`): 1 a run failed, 2 usage or
 configuration, 3 data, 4 a dependency is missing or cannot be reached.
+
+An error is *retriable* when the same call may succeed later, with nothing changed by the user: `is_retriable`.
 """
 
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 __all__ = [
@@ -37,8 +41,10 @@ __all__ = [
     "PipelineError",
     "RunError",
     "SchemaError",
+    "UnavailableError",
     "UnknownNameError",
     "UsageError",
+    "is_retriable",
     "near_names",
 ]
 
@@ -61,6 +67,7 @@ class EventideError(Exception):
     """
 
     exit_code = 1
+    retriable = False
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -101,6 +108,13 @@ class MissingDependencyError(EventideError, ImportError):
     exit_code = 4
 
 
+class UnavailableError(EventideError):
+    """A server, a disk or a file cannot be used just now; the same call may succeed later."""
+
+    exit_code = 4
+    retriable = True
+
+
 class DataError(EventideError):
     """Input that cannot be decoded."""
 
@@ -114,6 +128,8 @@ class LogError(EventideError):
 class LogLockedError(LogError):
     """Another process writes this partition."""
 
+    retriable = True
+
 
 class LogCorruptError(LogError):
     """Bytes of a segment are not what was written."""
@@ -125,6 +141,56 @@ class RunError(EventideError):
 
 class CheckpointError(RunError):
     """A checkpoint cannot be written, read or used."""
+
+
+# A full, failing, stalled or unmounted disk, and a network that is down: all of them can be mended from outside.
+_PASSING = frozenset(
+    getattr(errno, name)
+    for name in [
+        "EAGAIN",
+        "EBUSY",
+        "ECONNABORTED",
+        "ECONNREFUSED",
+        "ECONNRESET",
+        "EDQUOT",
+        "EHOSTDOWN",
+        "EHOSTUNREACH",
+        "EINTR",
+        "EIO",
+        "EMFILE",
+        "ENETDOWN",
+        "ENETRESET",
+        "ENETUNREACH",
+        "ENFILE",
+        "ENOBUFS",
+        "ENOLCK",
+        "ENOMEM",
+        "ENOSPC",
+        "EPIPE",
+        "EROFS",
+        "ESTALE",
+        "ETIMEDOUT",
+    ]
+    if hasattr(errno, name)
+)
+
+
+def is_retriable(error: BaseException) -> bool:
+    """Return whether the same call may succeed later; the error or one of its causes decides.
+
+    Examples
+    --------
+    >>> is_retriable(OSError(errno.ENOSPC, "No space left on device")), is_retriable(SchemaError("no column"))
+    (True, False)
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, EventideError) and seen.retriable:
+            return True
+        if isinstance(seen, (ConnectionError, TimeoutError)) or (isinstance(seen, OSError) and seen.errno in _PASSING):
+            return True
+        seen = seen.__cause__
+    return False
 
 
 def near_names(name: str, known: Iterable[str]) -> str:
