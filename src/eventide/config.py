@@ -32,13 +32,19 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """``[run]``: how ``eventide run`` runs.
 
     ``checkpoint`` is a folder ("" keeps none), ``checkpoint_interval`` the time between two checkpoints; ``lanes``
-    is the number of workers of stateful operators, 0 is one per processor.
+    is the number of workers of stateful operators, 0 is one per processor. ``metrics`` is where figures are served,
+    ``HOST:PORT`` ("" nowhere), ``metrics_remote`` allows an address that other machines can reach; ``log_level`` and
+    ``log_format`` say how much of what happens is told, and how.
     """
 
     engine: str = "local"
     checkpoint: str = ".eventide/checkpoints"
     checkpoint_interval: str = "10s"
     lanes: int = 0
+    metrics: str = ""
+    metrics_remote: bool = False
+    log_level: str = "warning"
+    log_format: str = "text"
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -57,6 +63,11 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 _SECTIONS: dict[str, type[msgspec.Struct]] = {"log": LogConfig, "run": RunConfig}
 _FOLDERS = (("log", "root"), ("run", "checkpoint"))
+_SHORT = {
+    "EVENTIDE_LOG": ("log", "root"),
+    "EVENTIDE_LOG_LEVEL": ("run", "log_level"),
+    "EVENTIDE_LOG_FORMAT": ("run", "log_format"),
+}
 
 
 def load_config(path: str | Path | None = None, *, environ: Mapping[str, str] | None = None) -> Config:
@@ -116,13 +127,14 @@ def _anchor(values: dict[str, Any], parent: Path) -> None:
 
 
 def _overlay(values: dict[str, Any], environ: Mapping[str, str]) -> None:
-    # The short name that connectors know too; the long one wins.
-    if "EVENTIDE_LOG" in environ:
-        _put(values, ("log", "root"), environ["EVENTIDE_LOG"])
+    # Short names, which connectors and services know too; the long ones win.
+    for variable, place in _SHORT.items():
+        if variable in environ:
+            _put(values, place, environ[variable])
     for variable, value in environ.items():
         for section, struct in _SECTIONS.items():
             start = f"EVENTIDE_{section}_".upper()
-            if not variable.startswith(start):
+            if not variable.startswith(start) or variable in _SHORT:
                 continue
             name = variable.removeprefix(start).lower()
             if name not in struct.__struct_fields__:

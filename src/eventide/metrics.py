@@ -36,7 +36,7 @@ Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """What an HTTP answer with `render`'s text says that it is."""
 
-RUN_STATES = ("starting", "running", "waiting", "restarting", "stopping", "finished", "stopped", "failed")
+RUN_STATES = ("starting", "running", "waiting", "stopping", "finished", "stopped", "failed")
 """States of a run; `waiting` is for a source, a sink or a disk that cannot be used just now."""
 
 CIRCUIT_STATES = ("closed", "open", "half_open")

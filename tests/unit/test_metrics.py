@@ -64,7 +64,7 @@ def test_rendered_samples_can_be_read(made: list[Sample]) -> None:
     want = [s for name in METRICS for s in made if s.name == name]
     assert len(read) == len(want)
     for (name, labels, value), sample in zip(read, want, strict=True):
-        assert (name, labels) == (sample.name, sample.labels) and same(value, float(sample.value))
+        assert (name, labels) == (sample.name, sample.labels) and same(float(value), float(sample.value))
     for family in families:
         metric = METRICS.get(family.name) or METRICS[f"{family.name}_total"]
         assert (family.type, family.documentation) == (metric.kind, metric.help)

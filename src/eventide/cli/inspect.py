@@ -1,4 +1,4 @@
-"""Show facts: a graph, schemas, the log, checkpoints, plug-ins."""
+"""Show facts: a graph, schemas, the log, checkpoints, metrics, plug-ins."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 import eventide as ev
 from eventide import registry
+from eventide.cli import _metrics
 from eventide.cli._checkpoints import pipelines
 from eventide.cli._options import Json, LogFolder, Param, Target, settings
 from eventide.cli.check import column_rows
@@ -19,6 +20,7 @@ from eventide.errors import UnknownNameError, near_names
 from eventide.model.time import format_time
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.command("metrics")(_metrics.command)
 
 
 @app.command()
@@ -88,7 +90,7 @@ def checkpoint(
 
 def _show(found: Checkpoint, name: str, *, as_json: bool) -> None:
     states = {t: sum(s.nbytes for s in tables.values()) for t, tables in found.states.items()}
-    facts = {k: v for k, v in found.manifest.items() if k not in ("states", "tasks")}
+    facts = {k: v for k, v in found.manifest.items() if k not in ("states", "tasks", "metrics")}
     facts["written"] = format_time(facts["written"] // 10**9 * 10**9)
     if as_json:
         show_json({"number": found.number, **facts, "state_bytes": states})

@@ -134,7 +134,7 @@ class RunMetrics:
         self.pipeline = pipeline
         self.run = run
         self.started = time.time()
-        self.restarts = 0
+        self.attempts = 0
         self.address = ""
         self.places: dict[str, Path] = {}
         self.on_state: Callable[[str], None] | None = None
@@ -156,7 +156,7 @@ class RunMetrics:
     # -- what the run tells
 
     def attach(self, plan: Plan) -> None:
-        """Measure the pushes of a plan's tasks; once for every plan, before its first event."""
+        """Measure the pushes of a plan's tasks: once for every plan, before its first event; the next is a restart."""
         metered: dict[int, Task] = {}
         for label, task in plan.tasks.items():
             times = self._times.setdefault(label, Times())
@@ -169,6 +169,7 @@ class RunMetrics:
             self._read.setdefault(label, 0)
         self._meter.inner = self._meter.arrived = 0.0
         self._plan = plan
+        self.attempts += 1
 
     def source(self, label: str, times: Times, circuit: Circuit) -> None:
         """Follow a feed: the seconds that it adds up, and its connection."""
@@ -223,7 +224,6 @@ class RunMetrics:
         """Enter a state, one of `eventide.metrics.RUN_STATES`."""
         assert state in RUN_STATES, state
         self._state = state
-        self.restarts += state == "restarting"
         self._tell()
 
     def _tell(self) -> None:
@@ -237,8 +237,8 @@ class RunMetrics:
 
     @property
     def state(self) -> str:
-        """The state of the run; `waiting` while a connection is not closed."""
-        broken = any(c.state != "closed" for c in list(self._circuits.values()))
+        """The state of the run; `waiting` while a connection is open, as an electrician says: does not work."""
+        broken = any(c.state == "open" for c in list(self._circuits.values()))
         return "waiting" if broken and self._state == "running" else self._state
 
     def waits_for(self) -> list[str]:
@@ -247,7 +247,8 @@ class RunMetrics:
         why = [] if state in ("running", "waiting") else [f"the run is {state}"]
         for label, circuit in sorted(self._circuits.items()):
             if circuit.state != "closed":
-                why.append(f"{label} cannot be reached: try {circuit.failures} failed")
+                what = "fails" if circuit.state == "open" else "is being tried again"
+                why.append(f"{label} {what}: {circuit.failures} failures in a row")
         with self._lock:
             mark = self._mark(time.perf_counter())
             recent = sum(self._read.copy().values()) - mark.read
@@ -271,7 +272,7 @@ class RunMetrics:
     def _run_samples(self) -> Iterator[Sample]:
         now = self.state
         yield self._sample("run_started_seconds", self.started)
-        yield self._sample("run_restarts_total", self.restarts)
+        yield self._sample("run_restarts_total", max(0, self.attempts - 1))
         for state in RUN_STATES:
             yield self._sample("run_state", int(state == now), state=state)
         yield self._sample("checkpoints_total", self._checkpoint[3] if self._checkpoint else 0)
