@@ -15,9 +15,12 @@ from eventide.config import load_config
 NODE = {"name", "kind", "inputs", "settings", "origin"}
 RESULT = {
     "pipeline", "fingerprint", "seconds", "rows_in", "rows_out", "late", "quarantined", "watermark", "stopped",
-    "resumed_from", "checkpoint", "ledger", "events_per_second", "already_ended",
+    "resumed_from", "checkpoint", "ledger", "ledger_balanced", "events_per_second", "already_ended",
 }  # fmt: skip
-LEDGER = {"label", "kind", "rows_in", "rows_out", "filtered", "late", "quarantined", "ports"}
+LEDGER = {
+    "label", "kind", "rows_in", "rows_out", "filtered", "late", "quarantined", "duplicates", "taken", "changed",
+    "ports", "feeds", "made", "dropped", "balance",
+}  # fmt: skip
 TOPIC = {"topic", "partitions", "events", "bytes", "event_time", "max_bytes", "max_age"}
 RETENTION = {"topic", "max_bytes", "max_age", "deleted_segments", "would_delete_segments"}
 
@@ -113,6 +116,7 @@ def test_run_import_export_and_init(here: Callable[..., Done], tmp_path: Path) -
 def test_the_ledger_adds_up(here: Callable[..., Done]) -> None:
     ran = here("run", "count.py", "--checkpoint", "", "--json", "--lanes", "1").json
     assert ran["rows_in"] == 500 and ran["quarantined"] == 0
+    assert ran["ledger_balanced"] and not any(entry["balance"] for entry in ran["ledger"])
     for entry in ran["ledger"]:
-        if entry["kind"] != "Window":
-            assert entry["rows_in"] == sum(entry[k] for k in ("rows_out", "filtered", "late", "quarantined"))
+        onward = "taken" if entry["kind"] == "Window" else "rows_out"
+        assert entry["rows_in"] == sum(entry[k] for k in (onward, "filtered", "late", "quarantined"))

@@ -20,13 +20,16 @@ import pyarrow as pa
 from eventide.model.state import State
 from eventide.model.time import MIN_TIME
 
-__all__ = ["LATE", "MAIN", "Emit", "Machine", "Step"]
+__all__ = ["DUPLICATES", "LATE", "MAIN", "Emit", "Machine", "Step"]
 
 MAIN = "main"
 """The port of an operator's results."""
 
 LATE = "late"
 """The port of events that came after their window was closed for good."""
+
+DUPLICATES = "duplicates"
+"""The port of events that repeat others; the ledger counts what leaves by it as such."""
 
 
 @dataclass(slots=True)
@@ -74,6 +77,9 @@ class Machine(Protocol):
     - give the same outputs for the same steps, whatever else happens in the process;
     - after `restore` of a `snapshot` go on as if nothing had happened;
     - keep no reference to a step's batch longer than its state needs.
+
+    A machine may have an attribute ``taken``: how many events, late ones not included, it has taken in since it
+    was made. The ledger of a run is checked against it; a machine without it is believed to have taken all.
     """
 
     @property

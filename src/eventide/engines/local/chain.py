@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
-from eventide.engines.local.result import Counts
+from eventide.engines.local.ledger import Counts
 from eventide.errors import EventideError, RunError, SchemaError
 from eventide.model.batch import WATERMARK_COLUMN, visible
 from eventide.model.graph import Filter, MapBatches, Project
@@ -80,17 +80,31 @@ def _filter_stage(predicate: pl.Expr, counts: Counts, where: str) -> Stage:  # t
         except pl.exceptions.PolarsError as error:
             raise _failed(error, where) from error
         if len(mask) != batch.num_rows:
+            counts.filtered += 0 if mask.item() else batch.num_rows
             return [batch] if mask.item() else []
-        out = batch.filter(mask.to_arrow())
-        counts.filtered += batch.num_rows - out.num_rows
-        return [out]
+        # What passes is counted where it leaves the chain: here only what the filter says is counted.
+        counts.filtered += batch.num_rows - int(mask.sum() or 0)
+        return [batch.filter(mask.to_arrow())]
 
     return stage
 
 
-def map_stage(node: MapBatches, schema: pa.Schema, *, where: str) -> Stage:
-    """Return a user's function with its result checked against the schema that was found."""
+def map_stage(node: MapBatches, schema: pa.Schema, *, counts: Counts, label: str, where: str) -> Stage:
+    """Return a user's function with its result checked against the schema that was found.
+
+    Parameters
+    ----------
+    node
+        The node with the function.
+    schema
+        What it must return.
+    counts, label
+        Where it is counted, under which name, how many more rows than it was given it returned.
+    where
+        The node's name, for errors.
+    """
     function = node.function
+    counts.changed[label] = 0
 
     def stage(batch: pa.RecordBatch) -> list[pa.RecordBatch]:
         if batch.schema.get_field_index(WATERMARK_COLUMN) >= 0:
@@ -101,9 +115,10 @@ def map_stage(node: MapBatches, schema: pa.Schema, *, where: str) -> Stage:
             raise
         except Exception as error:
             raise _failed(error, where) from error
-        if made is None:
-            return []
-        return [_fit(b, schema, where) for b in (made if isinstance(made, list) else [made])]
+        batches = [] if made is None else made if isinstance(made, list) else [made]
+        fitting = [_fit(b, schema, where) for b in batches]
+        counts.changed[label] = counts.changed.get(label, 0) + sum(b.num_rows for b in fitting) - batch.num_rows
+        return fitting
 
     return stage
 

@@ -13,7 +13,7 @@ from eventide.engines.local.feed import Feed, Item, Items
 from eventide.engines.local.options import LocalOptions
 from eventide.engines.local.plan import Plan
 from eventide.engines.local.result import Progress, RunResult
-from eventide.engines.local.tasks import Flow, Saved, replace_counts, send
+from eventide.engines.local.tasks import Flow, Saved, send
 from eventide.errors import CheckpointError, EventideError, RunError
 from eventide.model.machine import MAIN
 from eventide.model.protocols import Chunk, Position
@@ -154,10 +154,7 @@ class Loop:
 
     def _chunk(self, read: str, chunk: Chunk) -> None:
         self._rows += chunk.batch.num_rows
-        if chunk.bad:
-            self._plan.quarantine.put(read, list(chunk.bad))
-        clock = chunk.clock if chunk.clock > MIN_TIME else self._clock()
-        send(self._plan.entries[read], Flow(chunk.batch, chunk.heartbeat, clock, partition=f"{read}/{chunk.partition}"))
+        self._plan.reads[read].take(chunk, self._clock())
         self._positions[read][chunk.partition] = chunk.position
 
     def _clock(self) -> int:
@@ -234,5 +231,5 @@ class Loop:
             stopped=stopped,
             resumed_from=self._resumed,
             checkpoint=self._number if self._store else 0,
-            ledger=tuple(replace_counts(t.counts) for t in self._plan.tasks.values()),
+            ledger=self._plan.ledger(),
         )

@@ -9,13 +9,14 @@ import pyarrow as pa
 from eventide import registry
 from eventide.engines.local.chain import Stage, map_stage, polars_stage
 from eventide.engines.local.lanes import Lane, Workers, shares
+from eventide.engines.local.ledger import Counts, Ledger
 from eventide.engines.local.options import LocalOptions
 from eventide.engines.local.quarantine import Quarantine
-from eventide.engines.local.result import Counts
 from eventide.engines.local.tasks import (
     AssignTask,
     ChainTask,
     MachineTask,
+    ReadTask,
     Target,
     Task,
     UnionTask,
@@ -69,6 +70,8 @@ class Plan:
         The source of each read, by label.
     entries
         Where the events of each read go, by label.
+    reads
+        What takes the chunks of each read, by label.
     tasks
         Every task by label, inputs before users.
     sinks
@@ -88,11 +91,27 @@ class Plan:
     sources: dict[str, Source]
     quarantine: Quarantine
     entries: dict[str, list[Target]] = field(default_factory=dict)
+    reads: dict[str, ReadTask] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
     sinks: dict[str, WriteTask] = field(default_factory=dict)
     workers: Workers = field(default_factory=lambda: Workers(1))
     ticks: bool = False
     queries: bool = False
+
+    def ledger(self) -> Ledger:
+        """Return what every stage has counted up to now, and before the checkpoint that the run goes on from."""
+        return Ledger.of(self._counts(), kept=self.quarantine.total)
+
+    def go_on(self, ledger: Ledger) -> None:
+        """Count on from the ledger of a checkpoint."""
+        saved = {c.label: c for c in ledger}
+        for counts in self._counts():
+            if counts.label in saved:
+                counts.go_on(saved[counts.label])
+        self.quarantine.before = ledger.kept
+
+    def _counts(self) -> list[Counts]:
+        return [*(t.counts for t in self.reads.values()), *(t.counts for t in self.tasks.values())]
 
 
 def plan(pipeline: Pipeline, options: LocalOptions, *, dry: bool = False) -> Plan:
@@ -178,11 +197,24 @@ class _Builder:
         """Make a task for every node (one for a whole chain) and connect them."""
         for node in reversed(self.plan.pipeline.nodes):  # users first, so that targets exist
             if isinstance(node, Read):
-                self.plan.entries[self.labels[id(node)]] = self._targets(node, MAIN)
+                self._read(node)
             elif not self._follows_chain(node):
                 self._make(node)
         ordered = [n for n in self.plan.pipeline.nodes if id(n) in self.made]
         self.plan.tasks = {self.made[id(n)].counts.label: self.made[id(n)] for n in ordered}
+        for node in ordered:
+            counts = self.made[id(node)].counts
+            counts.feeds = tuple((self._sender(ref), ref.port) for ref in inputs(node))
+
+    def _read(self, node: Read) -> None:
+        label = self.labels[id(node)]
+        targets = self.plan.entries[label] = self._targets(node, MAIN)
+        self.plan.reads[label] = ReadTask(Counts(label, "Read"), self.plan.quarantine.put, targets)
+
+    def _sender(self, ref: Ref) -> str:
+        """Return under which name the events of a port are counted; a chain has the name of its last node."""
+        task = self.made.get(id(ref.node))
+        return task.counts.label if task is not None else self.labels[id(ref.node)]
 
     def _follows_chain(self, node: Node) -> bool:
         """Whether a stateless node is the continuation of the one it reads."""
@@ -272,5 +304,6 @@ class _Builder:
                 group = []
             if isinstance(node, MapBatches):
                 schema = self.plan.schemas[id(node), MAIN]
-                stages.append(map_stage(node, schema, where=_where(node, self.labels[id(node)])))
+                label = self.labels[id(node)]
+                stages.append(map_stage(node, schema, counts=counts, label=label, where=_where(node, label)))
         return stages

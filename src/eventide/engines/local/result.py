@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from eventide.engines.local.ledger import Counts, Ledger
 from eventide.model.time import MIN_TIME, format_time
 
 __all__ = ["Counts", "Progress", "RunResult"]
-
-
-@dataclass(slots=True)
-class Counts:
-    """Events of one node: what came in, what went out by port, and what became of the rest."""
-
-    label: str
-    kind: str
-    rows_in: int = 0
-    rows_out: int = 0
-    filtered: int = 0
-    late: int = 0
-    quarantined: int = 0
-    ports: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +47,7 @@ class RunResult:
     resumed_from, checkpoint
         Number of the checkpoint it began from and of the last one written; 0 is none.
     ledger
-        Counts of every node.
+        Counts of every stage, those of the runs that this one went on from included.
     """
 
     pipeline: str
@@ -74,11 +61,18 @@ class RunResult:
     stopped: bool
     resumed_from: int
     checkpoint: int
-    ledger: tuple[Counts, ...]
+    ledger: Ledger
+
+    @property
+    def ledger_balanced(self) -> bool:
+        """Whether the ledger adds up; if not, `ledger.check()` says where."""
+        return self.ledger.balanced
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain data with stable names, for ``--json``."""
         out = asdict(self)
+        out["ledger"] = [c.to_dict() for c in self.ledger]
+        out["ledger_balanced"] = self.ledger_balanced
         out["watermark"] = None if self.watermark <= MIN_TIME else format_time(self.watermark)
         out["events_per_second"] = round(self.rows_in / self.seconds) if self.seconds else 0
         return out

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from eventide import registry
 from eventide.engines.local.chain import Stage
 from eventide.engines.local.lanes import Lane, Workers
-from eventide.engines.local.result import Counts
+from eventide.engines.local.ledger import Counts
 from eventide.errors import DataError, EventideError, RunError
 from eventide.kernel.watermarks import PartitionWatermark
 from eventide.kernel.window.order import time_span
 from eventide.model.batch import WATERMARK_COLUMN, Int64Array, as_event_time, concat, event_times, visible
-from eventide.model.machine import LATE, MAIN, Step
-from eventide.model.protocols import BadInput, Sink
+from eventide.model.machine import DUPLICATES, LATE, MAIN, Step
+from eventide.model.protocols import BadInput, Chunk, Sink
 from eventide.model.state import State, merge_states
 from eventide.model.time import MAX_TIME, MIN_TIME, EventTime
+
+BoolArray = npt.NDArray[np.bool_]
 
 __all__ = [
     "AssignTask",
     "ChainTask",
     "Flow",
     "MachineTask",
+    "Quarantining",
+    "ReadTask",
     "Saved",
     "Target",
     "Task",
@@ -46,14 +51,14 @@ _MARGIN = 3652 * 86_400 * 10**9
 _FIRST, _LAST = MIN_TIME + _MARGIN, MAX_TIME - _MARGIN
 
 
-def _rows_as_bytes(batch: pa.RecordBatch) -> list[bytes]:
-    """Return every row as a line of JSON, or as an Arrow stream where JSON cannot hold its columns."""
+def _rows_as_bytes(batch: pa.RecordBatch) -> tuple[str, list[bytes]]:
+    """Return every row as a line of JSON, or as an Arrow stream where JSON cannot hold its columns; and which."""
     try:
         lines: list[bytes] = registry.resolve("format", "json").encode(batch).splitlines()
     except EventideError:
         encode = registry.resolve("format", "arrow").encode
-        return [encode(batch.slice(row, 1)) for row in range(batch.num_rows)]
-    return lines
+        return "arrow", [encode(batch.slice(row, 1)) for row in range(batch.num_rows)]
+    return "json", lines
 
 
 def _at_the_edge(times: Int64Array) -> bool:
@@ -77,6 +82,15 @@ class Saved:
 
     data: Mapping[str, Any] = field(default_factory=dict)
     tables: State = field(default_factory=dict)
+
+
+class Quarantining(Protocol):
+    """Where input goes that cannot be processed: `eventide.engines.local.quarantine.Quarantine.put`."""
+
+    def __call__(
+        self, operator: str, items: Sequence[BadInput], *, source: str = "", partition: str = "", format: str = ""
+    ) -> None:
+        """Keep input that an operator (or a source) could not take."""
 
 
 class Task(Protocol):
@@ -106,6 +120,26 @@ def send(targets: list[Target], flow: Flow) -> None:
     """Pass a flow on."""
     for task, port in targets:
         task.push(port, flow)
+
+
+@dataclass(slots=True)
+class ReadTask:
+    """A source: what it brings goes on, and what it could not decode to quarantine."""
+
+    counts: Counts
+    quarantine: Quarantining
+    targets: list[Target]
+
+    def take(self, chunk: Chunk, clock: int) -> None:
+        """Take a chunk; `clock` is the processing time where the chunk brings none."""
+        label, batch = self.counts.label, chunk.batch
+        self.counts.rows_in += batch.num_rows + len(chunk.bad)
+        if chunk.bad:
+            self.counts.quarantined += len(chunk.bad)
+            self.quarantine(label, chunk.bad, source=label, partition=chunk.partition)
+        self.counts.rows_out += batch.num_rows
+        clock = chunk.clock if chunk.clock > MIN_TIME else clock
+        send(self.targets, Flow(batch, chunk.heartbeat, clock, partition=f"{label}/{chunk.partition}"))
 
 
 @dataclass(slots=True)
@@ -145,7 +179,7 @@ class AssignTask:
     counts: Counts
     event_time: EventTime
     partitions: dict[str, PartitionWatermark]
-    quarantine: Callable[[str, list[BadInput]], None]
+    quarantine: Quarantining
     targets: dict[str, list[Target]] = field(default_factory=dict)
     watermark: int = MIN_TIME
     seen: dict[str, int] = field(default_factory=dict)
@@ -185,36 +219,39 @@ class AssignTask:
     def _assign(self, batch: pa.RecordBatch, partition: str) -> pa.RecordBatch:
         name = self.event_time.column
         index = batch.schema.get_field_index(name)
-        times = as_event_time(batch.column(index))
-        if times is not batch.column(index):
-            batch = batch.set_column(index, name, times)
+        told = batch.column(index)
+        times = as_event_time(told)
+        made = batch.set_column(index, name, times) if times is not told else batch
         if times.null_count:
-            batch = self._reject(batch, np.asarray(times.is_null()), reason=_NO_TIME, partition=partition)
-        if batch.num_rows and _at_the_edge(event_times(batch, name)):
-            times = event_times(batch, name)
+            made, batch = self._reject(made, batch, np.asarray(times.is_null()), reason=_NO_TIME, partition=partition)
+        if made.num_rows and _at_the_edge(event_times(made, name)):
+            times = event_times(made, name)
             edge = (times < _FIRST) | (times > _LAST)
-            batch = self._reject(batch, edge, reason=_EDGE, partition=partition)
-        if not batch.num_rows:
-            return batch
+            made, batch = self._reject(made, batch, edge, reason=_EDGE, partition=partition)
+        if not made.num_rows:
+            return made
         generator = self._generator(partition)
         others = [w.watermark for p, w in self.partitions.items() if p != partition]
-        verdict = generator.push(event_times(batch, name), others=min(others) if others else None)
+        verdict = generator.push(event_times(made, name), others=min(others) if others else None)
         if verdict.marks is not None:
-            batch = batch.append_column(WATERMARK_COLUMN, pa.array(verdict.marks, pa.int64()))
+            made = made.append_column(WATERMARK_COLUMN, pa.array(verdict.marks, pa.int64()))
         if verdict.strays is not None:
-            batch = self._reject(batch, verdict.strays, reason=_STRAY, partition=partition)
-        return batch
+            made, _ = self._reject(made, batch, verdict.strays, reason=_STRAY, partition=partition)
+        return made
 
     def _reject(
-        self, batch: pa.RecordBatch, bad: np.ndarray[Any, Any], *, reason: str, partition: str
-    ) -> pa.RecordBatch:
-        rows = visible(batch.schema).names
-        rejected = batch.select(rows).filter(pa.array(bad))
+        self, made: pa.RecordBatch, came: pa.RecordBatch, bad: BoolArray, *, reason: str, partition: str
+    ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+        """Put rows in quarantine as they came, and return the others with the event time and as they came."""
+        rejected = came.select(visible(came.schema).names).filter(pa.array(bad))
         why = f"{self.event_time.column}: {reason}"
-        items = [BadInput(data, partition, why) for data in _rows_as_bytes(rejected)]
+        form, rows = _rows_as_bytes(rejected)
+        items = [BadInput(data, partition, why) for data in rows]
         self.counts.quarantined += len(items)
-        self.quarantine(self.counts.label, items)
-        return batch.filter(pa.array(~bad))
+        source, _, of = partition.partition("/")
+        self.quarantine(self.counts.label, items, source=source, partition=of, format=form)
+        good = pa.array(~bad)
+        return made.filter(good), came.filter(good)
 
     def save(self) -> Saved:
         """Return the newest time of each partition."""
@@ -279,6 +316,7 @@ class MachineTask:
     watermark: int = MIN_TIME
     known: list[int] = field(default_factory=list)
     ended: list[bool] = field(default_factory=list)
+    seen: int = 0
 
     def __post_init__(self) -> None:
         self.known = self.known or [MIN_TIME] * len(self.keys)
@@ -302,6 +340,7 @@ class MachineTask:
             msg = f"{self.where} failed: {type(error).__name__}: {error}"
             raise RunError(msg, hint="the cause is this error's __cause__; --debug shows it") from error
         mains: list[pa.RecordBatch] = []
+        late = duplicates = 0
         for out_port, batch in emits:
             if not batch.num_rows:
                 continue
@@ -309,10 +348,24 @@ class MachineTask:
             if out_port == MAIN:
                 mains.append(batch)
                 continue
-            if out_port.startswith(LATE):
-                self.counts.late += batch.num_rows
+            late += batch.num_rows if out_port.startswith(LATE) else 0
+            duplicates += batch.num_rows if out_port == DUPLICATES else 0
             send(self.targets.get(out_port, []), Flow(batch, MIN_TIME, flow.clock))
+        self.counts.late += late
+        self.counts.duplicates += duplicates
+        self.counts.taken += self._taken(rows - late) - duplicates
         self._forward(mains, flow)
+
+    def _taken(self, believed: int) -> int:
+        """Return how many events the machines took in; one that does not count is believed."""
+        taken = 0
+        for lane in self.lanes:
+            own = getattr(lane.machine, "taken", None)
+            if own is None:
+                return believed
+            taken += own
+        new, self.seen = taken - self.seen, taken
+        return new
 
     def _forward(self, mains: list[pa.RecordBatch], flow: Flow) -> None:
         end = all(self.ended)
@@ -374,8 +427,3 @@ class WriteTask:
 
     def load(self, saved: Saved) -> None:
         """Nothing is remembered."""
-
-
-def replace_counts(counts: Counts) -> Counts:
-    """Return a copy for a result that must not change any more."""
-    return replace(counts, ports=dict(counts.ports))

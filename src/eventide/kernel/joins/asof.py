@@ -64,6 +64,11 @@ class AsofJoinMachine:
         self._waiting: list[Waiting] = []
 
     @property
+    def taken(self) -> int:
+        """How many events were taken in, for the ledger."""
+        return sum(side.taken for side in self._sides)
+
+    @property
     def watermark(self) -> int:
         """Watermark of the output, ns."""
         return min(self._sides[0].watermark, min((w.oldest for w in self._waiting), default=MAX_TIME))

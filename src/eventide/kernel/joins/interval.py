@@ -64,6 +64,11 @@ class IntervalJoinMachine:
         self._arrived = [0, 0]
 
     @property
+    def taken(self) -> int:
+        """How many events were taken in, for the ledger."""
+        return sum(side.taken for side in self._sides)
+
+    @property
     def watermark(self) -> int:
         """Watermark of the output, ns."""
         return min(self._sides[0].watermark, self._done(0))

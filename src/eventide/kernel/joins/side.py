@@ -81,6 +81,8 @@ class Side:
         Key groups that the machine owns; rows of others are passed over.
     watermark
         Watermark of this input, ns.
+    taken
+        How many rows were taken in, for the ledger.
     """
 
     port: int
@@ -89,6 +91,7 @@ class Side:
     event_time: str
     groups: range
     watermark: int = MIN_TIME
+    taken: int = 0
 
     def __post_init__(self) -> None:
         self.schema = visible(self.schema)
@@ -138,8 +141,10 @@ class Side:
         else:
             late = arrival.times < np.maximum(arrival.marks, self.watermark)
         if not late.any():
+            self.taken += arrival.rows.num_rows
             return arrival, []
         rest = rows_where(arrival.rows, ~late)
+        self.taken += rest.num_rows
         return Arrival(rest, arrival.times[~late], None), [self.late(rows_where(arrival.rows, late))]
 
     def late(self, rows: pa.RecordBatch) -> Emit:

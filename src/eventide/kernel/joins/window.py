@@ -118,6 +118,11 @@ class WindowJoinMachine:
         self._pending = (_Pending(sides[0].schema), _Pending(sides[1].schema))
 
     @property
+    def taken(self) -> int:
+        """How many events were taken in, for the ledger."""
+        return sum(side.taken for side in self._sides)
+
+    @property
     def watermark(self) -> int:
         """Watermark of the output, ns."""
         return self._grid.open_from(self._combined)
@@ -142,6 +147,7 @@ class WindowJoinMachine:
             return []
         panes = self._grid.panes(times)
         late, firsts = self._late(side, arrival, panes)
+        side.taken += rows.num_rows if late is None else int(np.count_nonzero(~late))
         out: list[Emit] = []
         keep: BoolArray | None = None
         if late is not None and late.any():

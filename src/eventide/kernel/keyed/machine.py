@@ -89,6 +89,7 @@ class KeyedMachine:
         self._input = MIN_TIME
         self._watermark = MIN_TIME
         self._ended = False
+        self.taken = 0
 
     @property
     def watermark(self) -> int:
@@ -129,13 +130,16 @@ class KeyedMachine:
     def _arrive(self, batch: pa.RecordBatch, watermark: int) -> pa.RecordBatch | None:
         batch = self._own(batch)
         if self._ordered:
+            before = self._buffer.rows
             late = self._buffer.add(batch, watermark=watermark)
+            self.taken += self._buffer.rows - before
             rows = None
         else:
             behind = late_rows(batch, event_times(batch, self._time), watermark)
             rows = batch.select(self._schema.names)
             late = None if behind is None else rows.filter(pa.array(behind))
             rows = rows if behind is None else rows.filter(pa.array(~behind))
+            self.taken += rows.num_rows
         if late is not None:
             self._out.append(Emit(LATE, late))
         return rows

@@ -130,6 +130,7 @@ class AlignedWindowMachine:
         self._fused = fused(self._schema, self._keys, self._empty)
         self._helpers: Helpers | None = None
         self._spares: list[Block] = []
+        self._taken = 0
         self._clear()
 
     def _clear(self) -> None:
@@ -156,6 +157,11 @@ class AlignedWindowMachine:
         return self._helpers is not None
 
     # -- rows -----------------------------------------------------------------------------------------
+
+    @property
+    def taken(self) -> int | None:
+        """How many events were taken in, for the ledger; None where a compiled pass would have to count them."""
+        return self._taken if self._groups == ALL_GROUPS or self._fused is None else None
 
     def push(self, step: Step) -> list[Emit]:
         """Take one step: its rows by the watermark before it, then its watermark."""
@@ -220,9 +226,9 @@ class AlignedWindowMachine:
         for block in held:
             if block.first <= first and last < block.stop:
                 if select.size:
-                    block.add(batch, times, select)
+                    self._taken += block.add(batch, times, select)
                 else:
-                    block.add_all(batch, times, self._helpers)
+                    self._taken += block.add_all(batch, times, self._helpers)
                 return
         if self._fused is not None and not select.size and last - first < _SCANS:
             # Few panes: each block takes its own rows out of the batch, inside the compiled pass.
@@ -230,29 +236,31 @@ class AlignedWindowMachine:
             many = times.size // (last - first + 1) >= SHARED_ROWS
             for block in self._cover(held, _NO_PANES, span, wide=False):
                 block.add_between(batch, times, self._helpers if many else None)
+            self._taken += times.size
             return
         panes = self._grid.panes_of(times)
         low, high = time_span(times)
         wide = high - low >= self._grid.pane
         blocks = self._cover(held, panes[select] if select.size else panes, span, wide=wide)
         if len(blocks) > _MASKS:
-            self._put_sorted(batch, times, panes, select, blocks)
+            self._taken += self._put_sorted(batch, times, panes, select, blocks)
             return
         for block in blocks:
             inside = (panes >= block.first) & (panes < block.stop)
-            block.add(batch, times, inside & select if select.size else inside)
+            self._taken += block.add(batch, times, inside & select if select.size else inside)
 
     @staticmethod
     def _put_sorted(
         batch: pa.RecordBatch, times: Int64Array, panes: Int64Array, select: Mask, blocks: list[Block]
-    ) -> None:
+    ) -> int:
         rows = np.flatnonzero(select) if select.size else np.arange(times.size)
         rows = rows[np.argsort(panes[rows], kind="stable")]
         batch, times, panes = batch.take(pa.array(rows)), times[rows], panes[rows]
         begins = np.searchsorted(panes, [b.first for b in blocks]).tolist()
         ends = np.searchsorted(panes, [b.stop for b in blocks]).tolist()
-        for block, a, b in zip(blocks, begins, ends, strict=True):
-            block.add(batch.slice(a, b - a), times[a:b])
+        return sum(
+            block.add(batch.slice(a, b - a), times[a:b]) for block, a, b in zip(blocks, begins, ends, strict=True)
+        )
 
     def _cover(self, held: list[Block], panes: Int64Array, span: tuple[int, int], *, wide: bool) -> list[Block]:
         """Return the blocks that hold some panes, in order; those that are missing are made and kept in `held`."""

@@ -48,7 +48,7 @@ _SPARES = 8
 _AHEAD = 4
 """So many batches another thread may lag behind."""
 
-_Add: TypeAlias = "Callable[[Block, pa.RecordBatch, Int64Array], None]"
+_Add: TypeAlias = "Callable[[Block, pa.RecordBatch, Int64Array], int | None]"
 
 
 class Helpers(Protocol):
@@ -153,8 +153,8 @@ class Block:
         pairs = 0 if self._pairs is None else self._pairs.nbytes
         return self.keys.nbytes + pairs + self.accumulators.nbytes
 
-    def add(self, batch: pa.RecordBatch, times: Int64Array, select: Mask = NO_MASK) -> None:
-        """Add the selected rows, all of them in panes of this block.
+    def add(self, batch: pa.RecordBatch, times: Int64Array, select: Mask = NO_MASK) -> int:
+        """Add the selected rows, all of them in panes of this block; return how many belong to the groups owned.
 
         Parameters
         ----------
@@ -166,17 +166,19 @@ class Block:
             Which rows; left out: all.
         """
         if not select.size and self._fast(batch, _NO_TIMES):
-            return
+            return len(times)
         slots = self.keys.slots(batch, select)
         if self._pairs is not None:
             slots = self._pairs.assign(self._words_at(slots, times), NO_MASK, slots >= 0, insert=True)
         self._resize()
         self.accumulators.update(slots, batch, times)
+        return int(np.count_nonzero(slots >= 0))
 
-    def add_all(self, batch: pa.RecordBatch, times: Int64Array, helpers: Helpers | None) -> None:
-        """Add all rows of a batch, shared with other threads where that pays."""
+    def add_all(self, batch: pa.RecordBatch, times: Int64Array, helpers: Helpers | None) -> int:
+        """Add all rows of a batch, shared with other threads where that pays; return as `add` does."""
         if helpers is None or not self._shared(batch, times, helpers, Block.add):
-            self.add(batch, times)
+            return self.add(batch, times)
+        return len(times)
 
     def add_between(self, batch: pa.RecordBatch, times: Int64Array, helpers: Helpers | None = None) -> None:
         """Add the rows of a batch that lie in this block's panes, whatever else the batch holds."""

@@ -24,7 +24,7 @@ from eventide.kernel.window.sessions import SessionRows
 from eventide.kernel.window.triggers import Program
 from eventide.model.batch import WATERMARK_COLUMN, concat, event_times, visible
 from eventide.model.graph import Window
-from eventide.model.machine import LATE, MAIN, Emit, Machine, Step
+from eventide.model.machine import LATE, MAIN, Emit, Step
 from eventide.model.schema import window_schema
 from eventide.model.state import ALL_GROUPS, State
 from eventide.model.time import MAX_TIME, MIN_TIME
@@ -73,7 +73,14 @@ class GeneralWindowMachine:
     ) -> None:
         schema = visible(schema)
         kind = CountWindows if isinstance(node.window, CountWindow) else TimeWindows
-        self._machine: Machine = kind(node, schema=schema, keys=keys, event_time=event_time, groups=groups)
+        self._machine: TimeWindows | CountWindows = kind(
+            node, schema=schema, keys=keys, event_time=event_time, groups=groups
+        )
+
+    @property
+    def taken(self) -> int:
+        """How many events were taken in, for the ledger."""
+        return self._machine.taken
 
     @property
     def watermark(self) -> int:
@@ -106,6 +113,7 @@ class TimeWindows:
         self._groups = groups
         self._program = Program(node.trigger)
         self._out_schema = window_schema(node, schema, self._key_names)
+        self.taken = 0
         self._clear()
 
     def _clear(self) -> None:
@@ -186,6 +194,7 @@ class TimeWindows:
         firing.begin(batch, times)
         refused = self._rows.take(rows)
         firing.end()
+        self.taken += mine.size - refused.size
         if refused.size == 0:
             return None
         firing.gone.append(keys[refused].astype(np.int64))

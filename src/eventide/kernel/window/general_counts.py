@@ -51,6 +51,7 @@ class CountWindows:
         self._event_time = event_time
         self._groups = groups
         self._out_schema = window_schema(node, schema, self._key_names)
+        self.taken = 0
         self._clear()
 
     def _clear(self) -> None:
@@ -108,7 +109,9 @@ class CountWindows:
         if mark >= 0:
             verdict = np.maximum(batch.column(mark).to_numpy(zero_copy_only=False), verdict)
         late = event_times(rows, self._event_time) < self._horizon(verdict)
+        before = self._buffer.rows
         self._buffer.add(rows.filter(pa.array(mine & ~late)), watermark=MIN_TIME)
+        self.taken += self._buffer.rows - before
         dropped = mine & late
         return rows.filter(pa.array(dropped)) if dropped.any() else None
 
