@@ -1,0 +1,17 @@
+"""Servers that the tests of connectors share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[object]:
+    """Return a running PostgreSQL server."""
+    from servers.postgresql import Server, folder_with_server
+
+    server = Server(folder_with_server())
+    yield server
+    server.remove()
