@@ -13,6 +13,7 @@
     |-- DataError                input that cannot be decoded, or too much of it in quarantine
     |-- LogError                 the embedded log cannot be read or written
     |   |-- LogLockedError       another process writes this partition
+    |   |-- LogUnavailableError  the disk or the database under the log refuses just now; an UnavailableError too
     |   `-- LogCorruptError      bytes of a segment are not what was written
     `-- RunError                 a pipeline failed while it ran
         `-- CheckpointError      a checkpoint cannot be written, read or used
@@ -37,6 +38,7 @@ __all__ = [
     "LogCorruptError",
     "LogError",
     "LogLockedError",
+    "LogUnavailableError",
     "MissingDependencyError",
     "PipelineError",
     "RunError",
@@ -129,6 +131,10 @@ class LogLockedError(LogError):
     """Another process writes this partition."""
 
     retriable = True
+
+
+class LogUnavailableError(LogError, UnavailableError):
+    """The disk or the database under the log refuses just now; worth another try, from an opening of the log on."""
 
 
 class LogCorruptError(LogError):

@@ -184,7 +184,7 @@ def test_after_a_restart_a_hole_in_what_was_never_synced_is_cut(tmp_path: Path, 
 
 
 def test_a_missing_or_damaged_index_is_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eventide.log.log._INDEX_BYTES", 1000)
+    monkeypatch.setattr("eventide.log.open_partitions._INDEX_BYTES", 1000)
     segments = make(tmp_path, 200, segment_bytes=60_000)
     index = segments[-1].with_suffix(".idx")
     good = index.read_bytes()

@@ -126,6 +126,6 @@ def test_retention_behind_a_reader_and_a_writer(tmp_path: Path) -> None:
                 got = values(reader, timeout=1)
                 assert got == list(range(seen, seen + len(got)))
                 seen += len(got)
-                gone += log.apply_retention(protect={"a": reader.positions})
+                gone += len(log.apply_retention(protect={"a": reader.positions}))
         finally:
             kill_after(process, 0)

@@ -210,7 +210,7 @@ def test_rows_of_transactions_go_with_their_events(tmp_path: Path) -> None:
             tx.commit() if i % 2 else tx.abort()
         slow = log.reader("a")
         assert [slow.read(1)[0].batch.column("x")[0].as_py() for _ in range(2)] == [1, 3]
-        assert log.apply_retention() > 5
+        assert len(log.apply_retention()) > 5
         kept = log.describe("a")[0].earliest
         assert kept > 20
         assert len(log._meta.transactions(0, limit=1000)) == 50 - kept

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,9 +13,7 @@ import eventide as ev
 from eventide.cli._options import Json, LogFolder, Topic, settings
 from eventide.cli.output import note, show, show_json, show_table
 from eventide.errors import UsageError
-from eventide.log import Log, Retention
-from eventide.log.layout import index_path, partition_path, segment_offsets, segment_path
-from eventide.log.retention import apply_retention
+from eventide.log import Log
 from eventide.model.time import duration, format_duration
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -169,12 +166,12 @@ def retention(
             keep = replace(keep, max_bytes=max_bytes or None)
         if max_age is not None:
             keep = replace(keep, max_age=duration(max_age, what="--max-age", zero=True) or None)
-        would = _would_go(opened, topic, keep) if apply or dry_run else 0
+        would = len(opened.apply_retention(topic, retention=keep, dry_run=True)) if apply or dry_run else 0
         if apply and would and not dry_run:
             _ask(f"delete {would} segments of topic {topic!r}", yes=yes)
         if not dry_run and keep != opened.topic(topic).retention:
             opened.set_retention(topic, keep)
-        gone = opened.apply_retention(topic) if apply and not dry_run else 0
+        gone = len(opened.apply_retention(topic)) if apply and not dry_run else 0
     facts = {
         "topic": topic,
         "max_bytes": keep.max_bytes,
@@ -190,20 +187,6 @@ def retention(
     show(f"{topic} keeps {' and '.join(limits) or 'everything'}")
     if apply or dry_run:
         note(f"{'would delete' if dry_run else 'deleted'} {would if dry_run else gone} segments")
-
-
-def _would_go(opened: Log, topic: str, keep: Retention) -> int:
-    """Count the segments that would go: retention is applied to a folder of links to them."""
-    gone = 0
-    for part in range(opened.topic(topic).partitions):
-        folder = partition_path(opened.path, topic, part)
-        with tempfile.TemporaryDirectory() as name:
-            links = Path(name)
-            for base in segment_offsets(folder):
-                for path in (segment_path, index_path):
-                    path(links, base).symlink_to(path(folder, base).resolve())
-            gone += apply_retention(links, keep)
-    return gone
 
 
 def _ask(what: str, *, yes: bool) -> None:

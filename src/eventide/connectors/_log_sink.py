@@ -102,12 +102,14 @@ class LogSink:
 
     def close(self) -> None:
         """Abort what was not prepared, and close the log."""
-        if self._transaction is not None:
-            self._transaction.abort()
-            self._transaction = None
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        transaction, self._transaction = self._transaction, None
+        log, self._log = self._log, None
+        try:
+            if transaction is not None:
+                transaction.abort()
+        finally:
+            if log is not None:
+                log.close()
 
 
 def _make_topic(log: Log, name: str, schema: pa.Schema, *, event_time: str | None, partitions: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -92,7 +93,8 @@ class LogReader:
         ends = {p: reader.positions[p] + waiting for p, waiting in reader.backlog().items()}
         self._ends = None if follow else ends
         self._over = False
-        self._moved = time.monotonic()
+        self._empty_since = math.inf
+        self._held: dict[str, dict[int, int]] = {}
 
     @property
     def finished(self) -> bool:
@@ -105,13 +107,13 @@ class LogReader:
         """Return the next events."""
         if self.finished:
             return []
+        began = time.monotonic()
         frames = self._reader.read(max_rows, timeout=timeout)
         if self._ends is not None:
             # Nothing visible before the end: the rest was aborted, or belongs to a transaction still undecided.
             # Whether its process lives is asked a few times a second, so that one look is not enough.
-            now = time.monotonic()
-            self._moved = now if frames else self._moved
-            self._over = now - self._moved > _UNDECIDED_SECONDS
+            self._empty_since = math.inf if frames else min(self._empty_since, began)
+            self._over = time.monotonic() - self._empty_since > _UNDECIDED_SECONDS
             frames = [_before(f, self._ends[f.partition]) for f in frames if f.base_offset < self._ends[f.partition]]
         if self._recorded:
             return [_chunk([f], f.append_time) for f in frames]
@@ -131,6 +133,18 @@ class LogReader:
         if self._ends is None:
             return sum(self._reader.backlog().values())
         return sum(max(0, self._ends[p] - at) for p, at in self._reader.positions.items())
+
+    def release(self, owner: str, positions: Mapping[str, Position]) -> None:
+        """Let retention have what lies before these positions: nothing at or after them is deleted for `owner`."""
+        held = {int(p): int(at["offset"]) for p, at in positions.items()}
+        if held != self._held.get(owner):
+            self._log.hold(owner, self._reader.topic.name, held)
+            self._held[owner] = held
+
+    def forget(self, owner: str) -> None:
+        """Take back what `release` held for an owner."""
+        self._held.pop(owner, None)
+        self._log.unhold(owner)
 
     def close(self) -> None:
         """Close the log."""

@@ -6,14 +6,18 @@ import shutil
 import time
 from pathlib import Path
 
+import pyarrow as pa
+
 from eventide.errors import LogError, UnknownNameError, UsageError, near_names
+from eventide.log.evolution import evolved
+from eventide.log.failure import reaching
 from eventide.log.head import Head
 from eventide.log.layout import partition_path, segment_offsets, segment_path, sync_folder
 from eventide.log.meta import Meta
 from eventide.log.recovery import scan_end
 from eventide.log.topic import PartitionInfo, TopicInfo
 
-__all__ = ["add_topic", "describe_topic", "find_topic", "remove_topic"]
+__all__ = ["add_topic", "describe_topic", "evolve_topic", "find_topic", "remove_topic"]
 
 
 def add_topic(root: Path, meta: Meta, wanted: TopicInfo, *, exist_ok: bool) -> TopicInfo:
@@ -33,10 +37,12 @@ def add_topic(root: Path, meta: Meta, wanted: TopicInfo, *, exist_ok: bool) -> T
             if segment_offsets(folder):
                 msg = f"{folder} holds events, but the database of the log does not know topic {wanted.name!r}"
                 raise LogError(msg, hint=f"move {root / wanted.name} away, or use another name")
-            folder.mkdir(parents=True, exist_ok=True)
-            Head(folder, create=True)
-        sync_folder(root / wanted.name)
-        sync_folder(root)
+            with reaching(folder, "made"):
+                folder.mkdir(parents=True, exist_ok=True)
+                Head(folder, create=True)
+        with reaching(root, "synced"):
+            sync_folder(root / wanted.name)
+            sync_folder(root)
         if meta.add_topic(wanted):
             return wanted
         found = meta.topics(wanted.name)  # another process was faster
@@ -48,6 +54,16 @@ def add_topic(root: Path, meta: Meta, wanted: TopicInfo, *, exist_ok: bool) -> T
     what = "exists" if same else "exists with another schema, event time or number of partitions"
     msg = f"topic {there.name!r} {what}; {root}"
     raise UsageError(msg, hint="exist_ok=True takes it as it is" if same else "use another name, or delete_topic first")
+
+
+def evolve_topic(root: Path, meta: Meta, name: str, *, schema: pa.Schema) -> TopicInfo:
+    """Give a topic another schema and return it; see `evolved` for what may change."""
+    with meta.commit() as db:  # between looking and changing nobody else may change it
+        topic = find_topic(root, meta, name)
+        new = evolved(topic, schema)
+        if new is not topic:
+            meta.put_schema(db, new)
+    return new
 
 
 def find_topic(root: Path, meta: Meta, name: str) -> TopicInfo:
@@ -71,8 +87,9 @@ def remove_topic(root: Path, meta: Meta, topic: TopicInfo) -> None:
         Head(partition_path(root, topic.name, p), create=True).mark_deleted()
     meta.drop_topic(topic.name)
     grave = root / f".deleted-{topic.name}-{time.time_ns()}"
-    (root / topic.name).rename(grave)
-    sync_folder(root)
+    with reaching(root / topic.name, "moved away"):
+        (root / topic.name).rename(grave)
+        sync_folder(root)
     for folder in root.glob(".deleted-*"):
         shutil.rmtree(folder, ignore_errors=True)
 

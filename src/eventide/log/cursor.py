@@ -7,6 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from eventide.errors import LogError
+from eventide.log.evolution import seen_as
+from eventide.log.failure import disk_error
 from eventide.log.frame import Frame, FrameHeader
 from eventide.log.head import Head
 from eventide.log.index import SparseIndex
@@ -31,6 +33,8 @@ class PartitionCursor:
         Names for results and errors.
     states
         What became of transactions.
+    schema
+        What batches shall have, whatever version of the topic they were written with; None: as they are stored.
     verify
         Check the checksum of every frame that is read.
 
@@ -41,9 +45,16 @@ class PartitionCursor:
     """
 
     def __init__(
-        self, folder: Path, *, topic: str, partition: int, states: TransactionStates, verify: bool = False
+        self,
+        folder: Path,
+        *,
+        topic: str,
+        partition: int,
+        states: TransactionStates,
+        schema: pa.Schema | None = None,
+        verify: bool = False,
     ) -> None:
-        self.partition = partition
+        self.partition, self._schema = partition, schema
         self._folder, self._topic, self._states, self._verify = folder, topic, states, verify
         try:
             self._head = Head(folder)
@@ -55,6 +66,7 @@ class PartitionCursor:
         self._base = 0  # the offset at which it begins
         self.position = 0
         self._scanned = 0
+        self._as_stored = True
 
     @property
     def end(self) -> int:
@@ -103,6 +115,7 @@ class PartitionCursor:
         view = self._open(base)
         if view is None:
             return False
+        self._as_stored = self._schema is None or view.schema.equals(self._schema)
         near = SparseIndex.load(index_path(self._folder, base), 1).before_offset(self.position)
         if near is None or view.header(near[1], near[0]) is None:
             near = (base, view.first)
@@ -132,7 +145,11 @@ class PartitionCursor:
                 return False
             self._leave()
             self._view, self._byte = following, following.first
+            self._as_stored = self._schema is None or following.schema.equals(self._schema)
             return True
+        if self._base == view.base_offset and view.replaced:
+            self._leave()  # the topic evolved before anything was written to this segment
+            return self._enter()
         offsets = segment_offsets(self._folder)
         if self._head.deleted or (offsets and self._base < offsets[0]):
             raise self._gone()
@@ -151,9 +168,20 @@ class PartitionCursor:
         ------
         LogCorruptError
             Bytes are not what was written.
+        LogUnavailableError
+            The disk refused.
         LogError
-            The position was deleted.
+            The position was deleted, or a value does not fit the type the reader was opened with.
         """
+        try:
+            return self._read(max_rows)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            msg = f"offset {self.position} of partition {self.partition} of topic {self._topic!r} cannot be read"
+            raise disk_error(error, f"{msg} from {self._folder}", hint="check the disk, then read again") from error
+
+    def _read(self, max_rows: int) -> Frame | None:
         end = self.end
         while self.position < end:
             if self._view is None and not self._enter():
@@ -200,6 +228,8 @@ class PartitionCursor:
         base = self.position
         if skip or header.rows - skip > max_rows:
             batch = batch.slice(skip, max_rows)
+        if not self._as_stored and self._schema is not None:
+            batch = seen_as(batch, self._schema, topic=self._topic)
         if skip + batch.num_rows == header.rows:
             self._pass(header)
         else:

@@ -179,8 +179,10 @@ def _time_bounds(batch: pa.RecordBatch, event_time: str | None) -> tuple[int, in
     return int(times.min()), int(times.max())
 
 
-def seal(body: Body, base_offset: int, *, transaction: int, producer: int, sequence: int) -> list[bytes | pa.Buffer]:
-    """Return the pieces of a frame in the order in which they are written.
+def seal(
+    body: Body, base_offset: int, *, transaction: int, producer: int, sequence: int, append_time: int = 0
+) -> list[bytes | pa.Buffer]:
+    """Return the pieces of a frame in the order in which they are written; an append time of 0 is now.
 
     Examples
     --------
@@ -200,7 +202,7 @@ def seal(body: Body, base_offset: int, *, transaction: int, producer: int, seque
         body.rows,
         body.min_time,
         body.max_time,
-        time.time_ns(),
+        append_time or time.time_ns(),
         transaction,
         producer,
         sequence,

@@ -72,7 +72,8 @@ class Head:
         fd = os.open(folder / "head", os.O_RDWR | (os.O_CREAT if create else 0), 0o644)
         try:
             if os.fstat(fd).st_size < _SIZE:
-                os.ftruncate(fd, _SIZE)
+                # Written, not only made long: a store into a page that a full disk cannot give kills the process.
+                os.pwrite(fd, b"\0", _SIZE - 1)
             self._map = mmap.mmap(fd, _SIZE)
         finally:
             os.close(fd)

@@ -14,22 +14,22 @@ from typing import Self
 import pyarrow as pa
 
 from eventide.errors import ConfigError, LogError, UsageError
-from eventide.log.catalog import add_topic, describe_topic, find_topic, remove_topic
+from eventide.log.catalog import add_topic, describe_topic, evolve_topic, find_topic, remove_topic
+from eventide.log.failure import reaching
+from eventide.log.holds import Hold, drop_holds, list_holds, put_hold
 from eventide.log.layout import check_topic_name, partition_path
 from eventide.log.meta import ABORTED, COMMITTED, Meta
-from eventide.log.partition import Fsync, PartitionWriter
-from eventide.log.partitioner import split
-from eventide.log.reader import Reader, Start, check_partition
-from eventide.log.retention import apply_retention
+from eventide.log.open_partitions import OpenPartitions
+from eventide.log.partition import Fsync
+from eventide.log.reader import Reader, Start
+from eventide.log.retention import OldSegment, retain_partition
 from eventide.log.states import Session, TransactionStates
-from eventide.log.topic import SEGMENT_BYTES, PartitionInfo, Retention, TopicInfo, conform, stored_schema
+from eventide.log.topic import SEGMENT_BYTES, PartitionInfo, Retention, TopicInfo, stored_schema
 from eventide.log.transaction import Transaction
 from eventide.log.verify import VerifyReport, verify_partition
-from eventide.log.writer import Flusher, Writer
+from eventide.log.writer import Writer
 
 __all__ = ["Log"]
-
-_INDEX_BYTES = 1 << 20
 
 
 class Log:
@@ -48,6 +48,8 @@ class Log:
 
     Raises
     ------
+    LogUnavailableError
+        The disk or the database refuses just now.
     LogError
         There is no log at `path` and `create` is false, or it cannot be opened.
 
@@ -72,15 +74,18 @@ class Log:
             if not create:
                 msg = f"there is no log at {self.path}"
                 raise LogError(msg, hint="check the path, or make it by opening it without create=False")
-            self.path.mkdir(parents=True, exist_ok=True)
-        self._fsync: Fsync = fsync
+            with reaching(self.path, "made"):
+                self.path.mkdir(parents=True, exist_ok=True)
         self._meta = Meta(database)
-        self._states = TransactionStates(self.path, self._meta)
+        try:
+            with reaching(self.path, "opened"):
+                self._states = TransactionStates(self.path, self._meta)
+        except BaseException:
+            self._meta.close()
+            raise
         self._mutex = threading.RLock()
-        self._writers: dict[tuple[str, int], PartitionWriter] = {}
-        self._topics: dict[str, TopicInfo] = {}
         self._session: Session | None = None
-        self._flusher: Flusher | None = None
+        self._open = OpenPartitions(self.path, self._meta, fsync=fsync)
         self._closed = False
 
     # --- topics -------------------------------------------------------------------------------------
@@ -143,7 +148,7 @@ class Log:
             There is none of that name.
         """
         self._check_open()
-        return self._topics.get(name) or find_topic(self.path, self._meta, name)
+        return find_topic(self.path, self._meta, name)
 
     def topics(self) -> list[TopicInfo]:
         """Return all topics, by name."""
@@ -157,7 +162,43 @@ class Log:
         """Change how long a topic keeps its events; `apply_retention` then deletes."""
         topic = replace(find_topic(self.path, self._meta, name), retention=retention)
         self._meta.put_retention(topic)
-        self._topics.pop(name, None)
+        return topic
+
+    def evolve(self, name: str, schema: pa.Schema) -> TopicInfo:
+        """Add columns to a topic, or widen types; return the topic, as it was where nothing changes.
+
+        Events of before are read with nulls in new columns. Readers that are open go on in the schema they
+        were opened with, writers of other processes too until they append something that needs the new one.
+
+        Parameters
+        ----------
+        name
+            The topic.
+        schema
+            All its columns: those it has, and new ones, which must allow nulls. Integers may become longer
+            ones, and float32 may become float64.
+
+        Raises
+        ------
+        SchemaError
+            A column is missing, or would change in another way; the message names it and both types.
+        LogUnavailableError
+            The disk refused. If it was after the change was recorded, it is in force at the next opening.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> with Log(tempfile.mkdtemp()) as log:
+        ...     topic = log.create_topic("a", pa.schema([("x", pa.int64())]))
+        ...     _ = log.append("a", pa.record_batch({"x": [1]}))
+        ...     _ = log.evolve("a", topic.schema.append(pa.field("note", pa.string())))
+        ...     _ = log.append("a", pa.record_batch({"x": [2], "note": ["high"]}))
+        ...     print([frame.batch.to_pylist() for frame in log.reader("a").read()])
+        [[{'x': 1, 'note': None}], [{'x': 2, 'note': 'high'}]]
+        """
+        self._check_open()
+        topic = evolve_topic(self.path, self._meta, name, schema=schema)
+        self._open.adopt(topic)
         return topic
 
     def delete_topic(self, name: str) -> None:
@@ -174,51 +215,12 @@ class Log:
         """
         topic = self.topic(name)
         with self._mutex:
-            writers = [self._partition_writer(topic, p) for p in range(topic.partitions)]  # nobody else may be writing
+            for p in range(topic.partitions):
+                self._open.writer(topic, p)  # nobody else may be writing
             remove_topic(self.path, self._meta, topic)
-            self._topics.pop(name, None)
-            for p, writer in enumerate(writers):
-                del self._writers[name, p]
-                writer.close()
+            self._open.forget(topic)
 
     # --- writing ------------------------------------------------------------------------------------
-
-    def _partition_writer(self, topic: TopicInfo, partition: int) -> PartitionWriter:
-        writer = self._writers.get((topic.name, partition))
-        if writer is not None:
-            return writer
-        check_partition(topic, partition)
-        with self._mutex:
-            self._check_open()
-            key = (topic.name, partition)
-            if key not in self._writers:
-                self._writers[key] = self._open_partition(topic, partition)
-            if self._flusher is None and self._fsync != "each":
-                self._flusher = Flusher(whole=self._fsync == "group")
-            return self._writers[key]
-
-    def _open_partition(self, topic: TopicInfo, partition: int) -> PartitionWriter:
-        folder = partition_path(self.path, topic.name, partition)
-        try:
-            writer = PartitionWriter(folder, topic, partition=partition, fsync=self._fsync, index_bytes=_INDEX_BYTES)
-        except FileNotFoundError as error:
-            msg = f"partition {partition} of topic {topic.name!r} has no folder {folder}"
-            raise LogError(msg, hint="the topic was deleted, or the folder was moved away") from error
-        # While a partition is locked its topic cannot be deleted: from here on what is known of it stays true.
-        if [t.created for t in self._meta.topics(topic.name)] != [topic.created]:
-            writer.close()
-            msg = f"topic {topic.name!r} was deleted or made anew meanwhile; {self.path}"
-            raise LogError(msg, hint="look it up again with log.topic(name)")
-        self._topics[topic.name] = topic
-        return writer
-
-    def _targets(
-        self, topic: str, batch: pa.RecordBatch, *, partition: int, key: str | None
-    ) -> list[tuple[PartitionWriter, pa.RecordBatch]]:
-        info = self.topic(topic)
-        batch = conform(batch, info)
-        parts = {partition: batch} if key is None else split(batch, key, partitions=info.partitions)
-        return [(self._partition_writer(info, p), part) for p, part in parts.items()]
 
     def append(
         self, topic: str, batch: pa.RecordBatch, *, partition: int = 0, key: str | None = None
@@ -242,14 +244,15 @@ class Log:
             The batch does not fit.
         LogLockedError
             Another process writes the partition.
-        LogError
-            The disk refused.
+        LogUnavailableError
+            The disk refused, now or before: nothing is acknowledged until the log is opened again.
         """
+        self._check_open()
         offsets = {}
-        for writer, part in self._targets(topic, batch, partition=partition, key=key):
+        for writer, part in self._open.targets(topic, batch, partition=partition, key=key):
             offsets[writer.partition] = writer.append(part)
-            if self._flusher is not None:
-                self._flusher.note(writer)
+            if self._open.flusher is not None:
+                self._open.flusher.note(writer)
         return offsets
 
     def writer(self, topic: str, partition: int = 0, *, producer: str | None = None) -> Writer:
@@ -268,13 +271,12 @@ class Log:
             Another process writes the partition.
         """
         number = 0 if producer is None else self._meta.producer(producer)
-        writer = self._partition_writer(self.topic(topic), partition)
-        return Writer(writer, producer=number, flusher=self._flusher)
+        writer = self._open.writer(self.topic(topic), partition)
+        return Writer(writer, producer=number, flusher=self._open.flusher, fit=self._open.fit)
 
     def flush(self) -> None:
         """Make everything that this log appended durable and visible."""
-        for writer in list(self._writers.values()):
-            writer.sync()
+        self._open.flush()
 
     def transaction(self, *, owner: str = "") -> Transaction:
         """Begin a transaction: its batches, offsets and checkpoint become durable and visible together or not at all.
@@ -300,9 +302,10 @@ class Log:
         with self._mutex:
             self._check_open()
             if self._session is None:
-                self._session = Session(self.path, self._meta)
+                with reaching(self.path / ".sessions", "used"):
+                    self._session = Session(self.path, self._meta)
             number = self._session.next_transaction()
-        return Transaction(number, meta=self._meta, states=self._states, writers=self._targets, owner=owner)
+        return Transaction(number, meta=self._meta, states=self._states, writers=self._open.targets, owner=owner)
 
     def prepared(self, owner: str) -> list[int]:
         """Return the numbers of an owner's transactions that are prepared and not decided, oldest first."""
@@ -354,9 +357,8 @@ class Log:
             No such partition, or `start` is none of what it may be.
         """
         self._check_open()
-        return Reader(
-            self.path, self.topic(topic), partitions=partitions, start=start, states=self._states, verify=verify
-        )
+        info = self.topic(topic)
+        return Reader(self.path, info, partitions=partitions, start=start, states=self._states, verify=verify)
 
     def commit_offsets(self, group: str, positions: Mapping[str, Mapping[int, int]]) -> None:
         """Record how far a consumer group has come: topic, partition, next offset."""
@@ -377,32 +379,95 @@ class Log:
         self,
         topic: str | None = None,
         *,
+        retention: Retention | None = None,
         protect: Mapping[str, Mapping[int, int]] | None = None,
         now: int | None = None,
-    ) -> int:
-        """Delete segments that topics need not keep; return how many.
+        dry_run: bool = False,
+    ) -> list[OldSegment]:
+        """Delete segments that topics need not keep and nobody holds; return which, oldest first in each partition.
 
         Parameters
         ----------
         topic
             Only this one; None: all.
+        retention
+            Limits to go by this time; None: those of each topic.
         protect
-            What somebody still needs (topic, partition, offset): everything from that offset on stays.
+            What is needed beside what is held (topic, partition, offset): everything from that offset on stays.
         now
             Processing time, ns since 1970; None: the clock.
+        dry_run
+            Delete nothing, only return what would go.
+
+        Raises
+        ------
+        LogUnavailableError
+            The disk or the database refused; what went before that is gone.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> with Log(tempfile.mkdtemp()) as log:
+        ...     _ = log.create_topic("a", pa.schema([("x", pa.int64())]), segment_bytes=1024)
+        ...     for x in range(20):
+        ...         _ = log.append("a", pa.record_batch({"x": [x]}))
+        ...     log.hold("me", "a", {0: 7})
+        ...     gone = log.apply_retention(retention=Retention(max_bytes=0))
+        ...     print(gone[-1].end_offset, log.describe("a")[0].earliest)
+        6 6
         """
-        gone = 0
+        gone = []
         for info in self.topics() if topic is None else [find_topic(self.path, self._meta, topic)]:
             kept = (protect or {}).get(info.name, {})
-            went = 0
+            went: list[OldSegment] = []
+            limits = retention or info.retention
             for p in range(info.partitions):
-                folder = partition_path(self.path, info.name, p)
-                went += apply_retention(folder, info.retention, protect=kept.get(p), now=now)
-            if went:
+                went += retain_partition(
+                    self.path, info, p, meta=self._meta, retention=limits, protect=kept.get(p), now=now, dry_run=dry_run
+                )
+            if went and not dry_run:
                 earliest = {part.partition: part.earliest for part in self.describe(info.name)}
                 self._meta.forget_transactions(info.name, earliest)
             gone += went
         return gone
+
+    def hold(self, owner: str, topic: str, positions: Mapping[int, int]) -> None:
+        """Keep everything of a topic from these offsets on, whatever its retention says, until `unhold`.
+
+        Parameters
+        ----------
+        owner
+            Who needs it; a later hold of the same owner takes the place of this one, partition by partition.
+        topic
+            The topic.
+        positions
+            Offset by partition.
+
+        Raises
+        ------
+        LogError
+            Some of it is gone already; nothing is held then.
+        UnknownNameError
+            There is no such topic.
+        UsageError
+            There is no such partition, or an offset is negative.
+        """
+        self._check_open()
+        put_hold(self.path, self.topic(topic), meta=self._meta, owner=owner, positions=positions)
+
+    def unhold(self, owner_prefix: str) -> int:
+        """Release what an owner holds, and owners whose names go on with one of ``/ : @ #``; return how many rows.
+
+        ``"hot"`` releases the holds of ``hot`` and ``hot/savepoint-1``, not those of ``hotter``; ``"hot/"``
+        only those of the second kind.
+        """
+        self._check_open()
+        return drop_holds(self._meta, owner_prefix)
+
+    def holds(self, topic: str | None = None) -> list[Hold]:
+        """Return who holds what, of all topics or of one, by topic and owner."""
+        self._check_open()
+        return list_holds(self._meta, topic)
 
     def verify(self, topic: str | None = None) -> VerifyReport:
         """Check every checksum of a topic, or of all, and report what is damaged."""
@@ -418,16 +483,19 @@ class Log:
             raise LogError(msg, hint="open it again")
 
     def close(self) -> None:
-        """Make everything durable, abort open transactions and let all partitions go."""
+        """Make everything durable, abort open transactions and let all partitions go.
+
+        Raises
+        ------
+        LogUnavailableError
+            Something could not be made durable; the rest was, and everything was let go.
+        """
         with self._mutex:
             if self._closed:
                 return
             self._closed = True
-            if self._flusher is not None:
-                self._flusher.close()
             try:
-                for writer in self._writers.values():
-                    writer.close()
+                self._open.close()
             finally:
                 if self._session is not None:
                     self._session.close()

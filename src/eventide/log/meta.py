@@ -1,4 +1,4 @@
-"""The SQLite database of a log: topics, producers, offsets, transactions, checkpoints.
+"""The SQLite database of a log: topics, producers, offsets, transactions, checkpoints, holds.
 
 Write-ahead journal with ``synchronous=FULL``: what a method wrote is on the disk when it returns, and
 several processes may use it at once.
@@ -14,21 +14,24 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
 
 from eventide.errors import LogError
-from eventide.log.topic import Retention, TopicInfo
+from eventide.log.failure import database_error
+from eventide.log.topic import Evolution, Retention, TopicInfo
 
 __all__ = ["ABORTED", "COMMITTED", "PREPARED", "Meta"]
 
 COMMITTED, ABORTED, PREPARED = 1, 2, 3
-_VERSION = 1
+_VERSION = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS topics (
   name TEXT PRIMARY KEY, schema BLOB NOT NULL, event_time TEXT, partitions INTEGER NOT NULL,
-  segment_bytes INTEGER NOT NULL, retention TEXT NOT NULL, created INTEGER NOT NULL) WITHOUT ROWID;
+  segment_bytes INTEGER NOT NULL, retention TEXT NOT NULL, created INTEGER NOT NULL,
+  evolution TEXT NOT NULL DEFAULT '{}') WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS producers (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS offsets (
   consumer TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
@@ -42,6 +45,9 @@ CREATE TABLE IF NOT EXISTS transaction_parts (
   PRIMARY KEY (topic, partition, last_offset)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS transaction_parts_by_id ON transaction_parts (id);
 CREATE TABLE IF NOT EXISTS checkpoints (pipeline TEXT PRIMARY KEY, payload BLOB NOT NULL, written INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS holds (
+  owner TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
+  updated INTEGER NOT NULL, PRIMARY KEY (topic, partition, owner)) WITHOUT ROWID;
 """
 
 
@@ -74,8 +80,7 @@ class Meta:
             self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
             self._prepare()
         except sqlite3.Error as error:
-            msg = f"{path} cannot be used as the database of a log: {error}"
-            raise LogError(msg, hint="check the path and its permissions; a log needs a local file system") from error
+            raise database_error(error, path, what="used as the database of a log") from error
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA busy_timeout=30000")
@@ -94,6 +99,9 @@ class Meta:
             raise LogError(msg, hint="upgrade eventide")
         if version < _VERSION:
             with self.commit() as db:
+                version = db.execute("PRAGMA user_version").fetchone()[0]  # another process may have been faster
+                if version == 1:
+                    db.execute("ALTER TABLE topics ADD COLUMN evolution TEXT NOT NULL DEFAULT '{}'")
                 for statement in _TABLES.split(";")[:-1]:
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version={_VERSION}")
@@ -105,7 +113,7 @@ class Meta:
         Raises
         ------
         LogError
-            The database refused.
+            The database refused; a `LogUnavailableError` where it may work later.
         """
         with self._mutex:
             try:
@@ -114,8 +122,7 @@ class Meta:
                 self._db.execute("COMMIT")
             except sqlite3.Error as error:
                 self._undo()
-                msg = f"{self.path} cannot be written: {error}"
-                raise LogError(msg, hint="free space or check the disk; nothing of this commit was recorded") from error
+                raise database_error(error, self.path, what="written") from error
             except BaseException:
                 self._undo()
                 raise
@@ -125,18 +132,24 @@ class Meta:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
 
-    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return what a query finds.
+
+        Raises
+        ------
+        LogError
+            The database refused; a `LogUnavailableError` where it may work later.
+        """
         with self._mutex:
-            return self._db.execute(sql, values).fetchall()
+            try:
+                return self._db.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                raise database_error(error, self.path, what="read") from error
 
     def topics(self, name: str | None = None) -> list[TopicInfo]:
         """Return all topics by name, or the one asked for (an empty list when it is not there)."""
-        sql = "SELECT name, schema, event_time, partitions, segment_bytes, retention, created FROM topics"
-        with self._mutex:
-            if name is None:
-                found = self._db.execute(sql + " ORDER BY name").fetchall()
-            else:
-                found = self._db.execute(sql + " WHERE name = ?", (name,)).fetchall()
+        sql = "SELECT name, schema, event_time, partitions, segment_bytes, retention, created, evolution FROM topics"
+        found = self.rows(sql + " ORDER BY name") if name is None else self.rows(sql + " WHERE name = ?", (name,))
         return [
             TopicInfo(
                 name=row[0],
@@ -146,6 +159,7 @@ class Meta:
                 segment_bytes=row[4],
                 retention=msgspec.json.decode(row[5], type=Retention),
                 created=row[6],
+                evolution=msgspec.json.decode(row[7], type=Evolution),
             )
             for row in found
         ]
@@ -155,9 +169,10 @@ class Meta:
         values = (
             topic.name, topic.schema.serialize().to_pybytes(), topic.event_time, topic.partitions,
             topic.segment_bytes, msgspec.json.encode(topic.retention).decode(), topic.created,
+            msgspec.json.encode(topic.evolution).decode(),
         )  # fmt: skip
         with self.commit() as db:
-            return db.execute("INSERT OR IGNORE INTO topics VALUES (?, ?, ?, ?, ?, ?, ?)", values).rowcount == 1
+            return db.execute("INSERT OR IGNORE INTO topics VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values).rowcount == 1
 
     def put_retention(self, topic: TopicInfo) -> None:
         """Record how long a topic keeps its events."""
@@ -165,20 +180,25 @@ class Meta:
             retention = msgspec.json.encode(topic.retention).decode()
             db.execute("UPDATE topics SET retention = ? WHERE name = ?", (retention, topic.name))
 
+    def put_schema(self, db: sqlite3.Connection, topic: TopicInfo) -> None:
+        """Record the schema of a topic, and how it came to it, as part of a commit."""
+        schema, evolution = topic.schema.serialize().to_pybytes(), msgspec.json.encode(topic.evolution).decode()
+        db.execute("UPDATE topics SET schema = ?, evolution = ? WHERE name = ?", (schema, evolution, topic.name))
+
     def drop_topic(self, name: str) -> None:
-        """Forget a topic, the consumers' offsets in it and its part in transactions."""
+        """Forget a topic, the consumers' offsets in it, its part in transactions and what was held of it."""
         with self.commit() as db:
-            for table in ("offsets", "transaction_parts"):
+            for table in ("offsets", "transaction_parts", "holds"):
                 db.execute(f"DELETE FROM {table} WHERE topic = ?", (name,))
             db.execute("DELETE FROM topics WHERE name = ?", (name,))
 
     def producer(self, name: str) -> int:
         """Return the number of a producer, the same for the same name in this log."""
-        found = self._rows("SELECT id FROM producers WHERE name = ?", (name,))
+        found = self.rows("SELECT id FROM producers WHERE name = ?", (name,))
         if not found:
             with self.commit() as db:
                 db.execute("INSERT OR IGNORE INTO producers (name) VALUES (?)", (name,))
-            found = self._rows("SELECT id FROM producers WHERE name = ?", (name,))
+            found = self.rows("SELECT id FROM producers WHERE name = ?", (name,))
         return int(str(found[0][0]))
 
     def put_offsets(self, db: sqlite3.Connection, consumer: str, positions: Mapping[str, Mapping[int, int]]) -> None:
@@ -188,9 +208,8 @@ class Meta:
 
     def offsets(self, consumer: str) -> dict[str, dict[int, int]]:
         """Return the recorded positions of a consumer: topic, partition, offset."""
-        with self._mutex:
-            sql = "SELECT topic, partition, offset FROM offsets WHERE consumer = ? ORDER BY topic, partition"
-            found = self._db.execute(sql, (consumer,)).fetchall()
+        sql = "SELECT topic, partition, offset FROM offsets WHERE consumer = ? ORDER BY topic, partition"
+        found = self.rows(sql, (consumer,))
         positions: dict[str, dict[int, int]] = {}
         for topic, partition, offset in found:
             positions.setdefault(topic, {})[partition] = offset
@@ -202,9 +221,8 @@ class Meta:
 
     def checkpoint(self, pipeline: str) -> bytes | None:
         """Return the latest checkpoint of a pipeline."""
-        with self._mutex:
-            found = self._db.execute("SELECT payload FROM checkpoints WHERE pipeline = ?", (pipeline,)).fetchone()
-        return bytes(found[0]) if found else None
+        found = self.rows("SELECT payload FROM checkpoints WHERE pipeline = ?", (pipeline,))
+        return bytes(found[0][0]) if found else None
 
     def new_session(self) -> int:
         """Return a number that no session of this log has had."""
@@ -215,8 +233,7 @@ class Meta:
     def transactions(self, first: int, *, limit: int) -> list[tuple[int, int]]:
         """Return number and state of decided and prepared transactions from `first` on."""
         sql = "SELECT id, state FROM transactions WHERE id >= ? ORDER BY id LIMIT ?"
-        with self._mutex:
-            return self._db.execute(sql, (first, limit)).fetchall()
+        return [(number, state) for number, state in self.rows(sql, (first, limit))]
 
     def put_transaction(
         self, db: sqlite3.Connection, number: int, *, state: int, owner: str, parts: list[tuple[str, int, int]]
@@ -250,8 +267,7 @@ class Meta:
     def prepared(self, owner: str) -> list[int]:
         """Return the transactions of an owner that wait for a decision, oldest first."""
         sql = "SELECT id FROM transactions WHERE state = ? AND owner = ? ORDER BY id"
-        with self._mutex:
-            return [row[0] for row in self._db.execute(sql, (PREPARED, owner))]
+        return [row[0] for row in self.rows(sql, (PREPARED, owner))]
 
     def forget_transactions(self, topic: str, earliest: Mapping[int, int]) -> None:
         """Forget the transactions whose every event was deleted from the log."""

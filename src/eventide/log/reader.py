@@ -76,7 +76,9 @@ class Reader:
         for p in chosen:
             check_partition(topic, p)
             folder = partition_path(root, topic.name, p)
-            self._cursors[p] = PartitionCursor(folder, topic=topic.name, partition=p, states=states, verify=verify)
+            self._cursors[p] = PartitionCursor(
+                folder, topic=topic.name, partition=p, states=states, schema=topic.schema, verify=verify
+            )
         self._turn = 0
         self._found_at = time.monotonic()
         self.seek(start)

@@ -1,5 +1,8 @@
 """Find the true end of a partition and cut off a torn tail.
 
+What was written and never acknowledged is written again: after a failed sync the operating system may show
+bytes that are not on the disk, and calls them clean, so that a second sync would not write them.
+
 What counts as torn: the file ends inside a frame, or only zeros follow (reserved space), or the bad
 frame lies after everything that was ever acknowledged as durable. A bad frame before that point was
 promised to somebody: that is corruption, and it is reported, not repaired.
@@ -18,7 +21,7 @@ from eventide.log.head import Head
 from eventide.log.index import SparseIndex
 from eventide.log.layout import index_path, segment_offsets, segment_path, sync_file, sync_folder
 from eventide.log.producers import ProducerTable
-from eventide.log.segment import frames, read_header, tail_is_empty
+from eventide.log.segment import frames, read_header, tail_is_empty, write_at
 from eventide.log.tail import Tail
 from eventide.model.time import MIN_TIME
 
@@ -47,9 +50,9 @@ def repair(folder: Path, head: Head, *, index_bytes: int) -> Tail | int:
     if not offsets and head.end:
         msg = f"{folder} has no segment although {head.end} events were appended"
         raise LogCorruptError(msg, hint="restore the .seg files from a copy")
-    if not head.trusted:
+    if not head.fresh:
         _check_older(folder, offsets, head)
-        offsets = segment_offsets(folder)
+    offsets = segment_offsets(folder)
     while offsets:
         tail = _open_tail(folder, offsets[-1], head, index_bytes=index_bytes)
         if tail is not None:
@@ -65,18 +68,20 @@ def repair(folder: Path, head: Head, *, index_bytes: int) -> Tail | int:
 
 
 def _check_older(folder: Path, offsets: list[int], head: Head) -> None:
-    """After a restart of the machine, check the segments that may not have reached the disk."""
-    unsure = [base for base, following in itertools.pairwise(offsets) if following > head.promised]
+    """Check the sealed segments that may not have reached the disk, and see to it that they do."""
+    following_of = dict(itertools.pairwise(offsets))
+    unsure = [base for base, following in following_of.items() if following > head.promised]
     for base in unsure:
         path = segment_path(folder, base)
-        fd = os.open(path, os.O_RDONLY)
+        fd = os.open(path, os.O_RDWR)
         try:
             found = read_header(fd, path)
             end = base if found is None else _end(fd, found[2], base)
+            if end == following_of[base] and head.trusted:
+                _write_again(fd, 0, os.fstat(fd).st_size)
         finally:
             os.close(fd)
-        following = offsets[offsets.index(base) + 1]
-        if end != following:
+        if end != following_of[base]:
             if end < head.promised:
                 msg = (
                     f"{path} is damaged at offset {end}, before offset {head.promised} that was acknowledged as durable"
@@ -112,7 +117,8 @@ def _open_tail(folder: Path, base: int, head: Head, *, index_bytes: int) -> Tail
             return None
         facts, schema, first = found
         index = SparseIndex.load(index_path(folder, base), index_bytes)
-        sure = index.last[1] if index.last and head.trusted else 0
+        known = index.before_offset(head.promised) if head.trusted else None
+        sure, again = known[1] if known else 0, first
         tail = Tail(
             fd, base, first, base, first, MIN_TIME, facts.time_before,
             SparseIndex(index_bytes), ProducerTable(facts.producers), schema,
@@ -123,7 +129,12 @@ def _open_tail(folder: Path, base: int, head: Head, *, index_bytes: int) -> Tail
             if header.producer:
                 tail.producers.add(header.producer, header.sequence, header.base_offset)
             tail.position, tail.end = position + header.size, header.end_offset
+            again = again if tail.end > head.promised else tail.position
         _cut(tail, path, head)
+        if tail.end > head.promised and head.trusted:
+            _write_again(fd, again, tail.position)
+        if tail.end > head.promised or base >= head.promised:
+            sync_folder(folder)  # its name may be as new as its events
     except BaseException:
         os.close(fd)
         raise
@@ -144,6 +155,14 @@ def _cut(tail: Tail, path: Path, head: Head) -> None:
         raise LogCorruptError(msg, hint="restore this file from a copy; verify() lists all damage of the log")
     os.ftruncate(tail.fd, tail.position)
     sync_file(tail.fd)
+
+
+def _write_again(fd: int, begin: int, end: int) -> None:
+    """Write bytes of a file over themselves and sync them: it works, or the disk says that it does not."""
+    step = 1 << 20
+    for at in range(begin, end, step):
+        write_at(fd, [os.pread(fd, min(step, end - at), at)], at)
+    sync_file(fd)
 
 
 def _frame_follows(fd: int, position: int) -> bool:

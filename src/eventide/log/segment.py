@@ -224,6 +224,14 @@ class SegmentView:
         self._mapped = 0
         self._buffer: pa.Buffer | None = None
 
+    @property
+    def replaced(self) -> bool:
+        """Whether another file has taken this one's name (a topic that evolves replaces an empty segment)."""
+        try:
+            return os.stat(self.path).st_ino != os.fstat(self.fd).st_ino  # noqa: PTH116 - no Path is made per look
+        except FileNotFoundError:
+            return False
+
     def header(self, position: int, offset: int) -> frame.FrameHeader | None:
         """Return the header of the frame at `position` if a frame of that offset begins there."""
         header = frame.parse(os.pread(self.fd, frame.HEADER_SIZE, position))

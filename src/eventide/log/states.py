@@ -33,7 +33,7 @@ class _Tick:
         fd = os.open(root / ".commits", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             if os.fstat(fd).st_size < 8:
-                os.ftruncate(fd, 8)
+                os.pwrite(fd, b"\0", 8)  # gets the block too: a store into a page without one kills the process
             self._words = memoryview(mmap.mmap(fd, 8)).cast("Q")
         finally:
             os.close(fd)

@@ -9,7 +9,16 @@ import pyarrow as pa
 from eventide.errors import SchemaError, near_names
 from eventide.model.time import EVENT_TIME
 
-__all__ = ["SEGMENT_BYTES", "PartitionInfo", "Retention", "TopicInfo", "conform", "stored_schema"]
+__all__ = [
+    "SEGMENT_BYTES",
+    "Evolution",
+    "PartitionInfo",
+    "Retention",
+    "TopicInfo",
+    "conform",
+    "stored_schema",
+    "widens",
+]
 
 SEGMENT_BYTES = 128 << 20
 """Size at which a segment is sealed and the next one begun, unless the topic says otherwise."""
@@ -42,6 +51,25 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evolution:
+    """What became of a topic's schema since the topic was made.
+
+    Parameters
+    ----------
+    version
+        How often it changed.
+    added
+        Columns that were added: a batch may leave them out, its events then have nulls.
+    widened
+        Columns that got a wider type: a batch may still bring a narrower one.
+    """
+
+    version: int = 0
+    added: tuple[str, ...] = ()
+    widened: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TopicInfo:
     """A topic of a log.
 
@@ -61,6 +89,8 @@ class TopicInfo:
         How long events are kept.
     created
         When it was made, ns since 1970.
+    evolution
+        How its schema changed since then.
     """
 
     name: str
@@ -70,6 +100,7 @@ class TopicInfo:
     segment_bytes: int = SEGMENT_BYTES
     retention: Retention = field(default_factory=Retention)
     created: int = 0
+    evolution: Evolution = field(default_factory=Evolution)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,10 +164,27 @@ def _holds_dictionary(kind: pa.DataType) -> bool:
     return any(_holds_dictionary(kind.field(i).type) for i in range(kind.num_fields))
 
 
+def widens(old: pa.DataType, new: pa.DataType) -> bool:
+    """Tell whether every value of one type is the same value in another, longer one.
+
+    Examples
+    --------
+    >>> widens(pa.int32(), pa.int64()), widens(pa.float64(), pa.float32()), widens(pa.int32(), pa.float64())
+    (True, False, False)
+    """
+    if old == pa.float32():
+        return bool(new == pa.float64())
+    for alike in (pa.types.is_signed_integer, pa.types.is_unsigned_integer):
+        if alike(old) and alike(new):
+            return bool(new.bit_width > old.bit_width)
+    return False
+
+
 def conform(batch: pa.RecordBatch, topic: TopicInfo) -> pa.RecordBatch:
     """Return a batch with exactly the topic's schema, without a copy where the types are the same.
 
-    Columns may come in any order and dictionary columns are stored as their values.
+    Columns may come in any order and dictionary columns are stored as their values. What was added to the
+    topic later may be missing, and what was widened may be of a narrower type: programs of before go on.
 
     Raises
     ------
@@ -159,22 +207,26 @@ def conform(batch: pa.RecordBatch, topic: TopicInfo) -> pa.RecordBatch:
                 f"topic {topic.name!r} has no column {name!r}" if name not in schema.names else f"two columns {name!r}"
             )
             raise SchemaError(msg, hint=near_names(name, schema.names))
-    columns = [_conform_column(batch, f, topic.name) for f in schema]
+    columns = [_conform_column(batch, f, topic) for f in schema]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _conform_column(batch: pa.RecordBatch, wanted: pa.Field, topic: str) -> pa.Array:
+def _conform_column(batch: pa.RecordBatch, wanted: pa.Field, topic: TopicInfo) -> pa.Array:
     at = batch.schema.get_field_index(wanted.name)
     if at < 0:
-        msg = f"topic {topic!r}: column {wanted.name!r} ({wanted.type}) is missing from the batch"
+        if wanted.name in topic.evolution.added:
+            return pa.nulls(batch.num_rows, wanted.type)
+        msg = f"topic {topic.name!r}: column {wanted.name!r} ({wanted.type}) is missing from the batch"
         raise SchemaError(msg, hint=f"the batch has: {', '.join(batch.schema.names)}")
     values = batch.column(at)
     if pa.types.is_dictionary(values.type) and values.type.value_type == wanted.type:
         values = values.dictionary_decode()
+    if wanted.name in topic.evolution.widened and widens(values.type, wanted.type):
+        values = values.cast(wanted.type)
     if values.type != wanted.type:
-        msg = f"topic {topic!r}: column {wanted.name!r} is {values.type} in the batch, {wanted.type} in the topic"
+        msg = f"topic {topic.name!r}: column {wanted.name!r} is {values.type} in the batch, {wanted.type} in the topic"
         raise SchemaError(msg, hint=f"cast it to {wanted.type}, or append to a topic of another schema")
     if values.null_count and not wanted.nullable:
-        msg = f"topic {topic!r}: column {wanted.name!r} holds {values.null_count} nulls and must hold none"
+        msg = f"topic {topic.name!r}: column {wanted.name!r} holds {values.null_count} nulls and must hold none"
         raise SchemaError(msg, hint="fill or drop the nulls")
     return values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 from eventide.errors import EventideError, UsageError
 from eventide.log.frame import NO_SEQUENCE
 from eventide.log.partition import PartitionWriter
-from eventide.log.topic import conform
+from eventide.log.topic import TopicInfo
 
 __all__ = ["Flusher", "Writer"]
 
@@ -71,6 +72,8 @@ class Writer:
         Number of the producer whose sequences make appends idempotent, 0: none.
     flusher
         The background thread, if the policy has one.
+    fit
+        Returns a batch in the schema of its topic, looked up again if need be.
 
     Examples
     --------
@@ -84,8 +87,15 @@ class Writer:
     0 3 0
     """
 
-    def __init__(self, partition: PartitionWriter, *, producer: int = 0, flusher: Flusher | None = None) -> None:
-        self._partition, self._producer, self._flusher = partition, producer, flusher
+    def __init__(
+        self,
+        partition: PartitionWriter,
+        *,
+        producer: int = 0,
+        flusher: Flusher | None = None,
+        fit: Callable[[str, pa.RecordBatch], tuple[TopicInfo, pa.RecordBatch]],
+    ) -> None:
+        self._partition, self._producer, self._flusher, self._fit = partition, producer, flusher, fit
 
     @property
     def end(self) -> int:
@@ -112,8 +122,10 @@ class Writer:
         ------
         SchemaError
             The batch does not fit the topic.
+        LogUnavailableError
+            The disk refused, now or before: nothing is acknowledged until the log is opened again.
         LogError
-            The disk refused, or `sequence` is too old to be known.
+            `sequence` is too old to be known.
         UsageError
             `sequence` without a producer, or the other way round.
         """
@@ -121,7 +133,8 @@ class Writer:
             msg = "a writer with a producer needs a sequence for every append, and one without takes none"
             raise UsageError(msg, hint="log.writer(topic, producer='name').append(batch, sequence=n)")
         number = NO_SEQUENCE if sequence is None else sequence
-        offset = self._partition.append(conform(batch, self._partition.topic), producer=self._producer, sequence=number)
+        _, fitting = self._fit(self._partition.topic.name, batch)
+        offset = self._partition.append(fitting, producer=self._producer, sequence=number)
         if self._flusher is not None:
             self._flusher.note(self._partition)
         return offset
