@@ -33,8 +33,9 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     ``checkpoint`` is a folder ("" keeps none), ``checkpoint_interval`` the time between two checkpoints; ``lanes``
     is the number of workers of stateful operators, 0 is one per processor. ``metrics`` is where figures are served,
-    ``HOST:PORT`` ("" nowhere), ``metrics_remote`` allows an address that other machines can reach; ``log_level`` and
-    ``log_format`` say how much of what happens is told, and how.
+    ``HOST:PORT`` ("" nowhere), ``metrics_remote`` allows an address that other machines can reach; ``log_level``
+    (``debug info warning error off``; "" is ``info`` for JSON, else ``off``) and ``log_format`` (``text json``) say how
+    much of what happens is logged, and how.
     """
 
     engine: str = "local"
@@ -43,7 +44,7 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     lanes: int = 0
     metrics: str = ""
     metrics_remote: bool = False
-    log_level: str = "warning"
+    log_level: str = ""
     log_format: str = "text"
 
 

@@ -51,10 +51,11 @@ EVENTS: Mapping[str, int] = MappingProxyType(
 )
 """What a run tells, and how important it is."""
 
-LEVELS = ("debug", "info", "warning", "error")
+LEVELS = ("debug", "info", "warning", "error", "off")
 """How much is told."""
 
 _ROOT = "eventide"
+_OFF = logging.CRITICAL + 1
 _NONE: Mapping[str, Any] = MappingProxyType({})
 _CONTEXT: ContextVar[Mapping[str, Any]] = ContextVar("eventide_log_context", default=_NONE)
 _ADDRESS = re.compile(r"(?<=://)([^/\s:@]*):([^\s@]*)@")
@@ -238,7 +239,7 @@ class _Lines(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
-def configure(format: str = "text", level: str = "warning", *, stream: TextIO | None = None) -> None:
+def configure(format: str = "text", level: str = "", *, stream: TextIO | None = None) -> None:
     """Write eventide's records as lines, to standard error; for programs, not for libraries.
 
     Parameters
@@ -246,7 +247,8 @@ def configure(format: str = "text", level: str = "warning", *, stream: TextIO | 
     format
         ``text`` for people, ``json`` for programs: one object a line.
     level
-        One of `LEVELS`. At ``debug`` the text says where errors came from; JSON always does.
+        One of `LEVELS`; left out, ``off`` for text (people at a terminal are told in other ways) and ``info`` for
+        JSON. At ``debug`` the text says where errors came from; JSON always does.
     stream
         Where to; left out, standard error.
 
@@ -268,13 +270,14 @@ def configure(format: str = "text", level: str = "warning", *, stream: TextIO | 
     if format not in ("text", "json"):
         msg = f"there is no log format {format!r}"
         raise ConfigError(msg, hint=near_names(format, ["text", "json"]))
-    if level.lower() not in LEVELS:
+    level = level.lower() or ("info" if format == "json" else "off")
+    if level not in LEVELS:
         msg = f"there is no log level {level!r}"
         raise ConfigError(msg, hint=near_names(level, LEVELS))
     logger = logging.getLogger(_ROOT)
     for handler in [h for h in logger.handlers if isinstance(h, _Lines)]:
         logger.removeHandler(handler)
     lines = _Lines(stream)
-    lines.setFormatter(JsonLines() if format == "json" else TextLines(tracebacks=level.lower() == "debug"))
+    lines.setFormatter(JsonLines() if format == "json" else TextLines(tracebacks=level == "debug"))
     logger.addHandler(lines)
-    logger.setLevel(level.upper())
+    logger.setLevel(_OFF if level == "off" else level.upper())

@@ -115,12 +115,11 @@ def _of_checkpoint(store: CheckpointStore, name: str) -> _Figures | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f"the checkpoint {path} cannot be read: {error}"
         raise CheckpointError(msg, hint="remove that folder to go on from the one before it") from error
-    run = next((s.labels["run"] for s in samples if "run" in s.labels), None)
-    return _Figures(name, run, None, "checkpoint", written, samples)
+    return _Figures(name, manifest.get("run"), None, "checkpoint", written, samples)
 
 
 def _table(found: _Figures) -> None:
-    title = f"{found.pipeline}, run {found.run}"
+    title = f"{found.pipeline}, run {found.run}" if found.run else found.pipeline
     title += f", {found.state}" if found.source == "run" else f", at its checkpoint of {found.written}"
     if not found.samples:
         show(f"{found.pipeline}: its checkpoint of {found.written} holds no metrics")
@@ -128,6 +127,8 @@ def _table(found: _Figures) -> None:
     order = {name: index for index, name in enumerate(METRICS)}
     rows = []
     for sample in sorted(found.samples, key=lambda s: order[s.name]):
+        if "state" in sample.labels and not sample.value:
+            continue  # the states that are not in force
         where = ", ".join(f"{k} {v}" for k, v in sample.labels.items() if k not in ("pipeline", "run"))
         rows.append((sample.name.removeprefix("eventide_"), where, _value(sample)))
     show_table(["metric", "of", "value"], rows, title=title)

@@ -15,11 +15,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eventide.engines.local.plan import Plan
 from eventide.engines.local.result import Counts
 from eventide.engines.local.tasks import AssignTask, Flow, MachineTask, Saved, Target, Task
-from eventide.metrics import CIRCUIT_STATES, RUN_STATES, Histogram, Sample
+from eventide.metrics import CIRCUIT_STATES, RUN_STATES, Histogram, Sample, to_plain
 from eventide.model.protocols import Chunk
 from eventide.model.state import State
 from eventide.model.time import MAX_TIME, MIN_TIME
@@ -265,6 +266,14 @@ class RunMetrics:
             out += self._task_samples(label, task)
         out += self._ratio_samples()
         return out
+
+    def stored(self) -> list[dict[str, Any]]:
+        """Return all figures as plain data for a checkpoint, which says itself of which pipeline and run it is."""
+        common = set(self._labels)
+        return [
+            {**plain, "labels": {k: v for k, v in plain["labels"].items() if k not in common}}
+            for plain in to_plain(self.samples())
+        ]
 
     def _sample(self, name: str, value: float, **labels: str) -> Sample:
         return Sample(f"eventide_{name}", value, {**self._labels, **labels})
