@@ -26,7 +26,7 @@ RETENTION = {"topic", "max_bytes", "max_age", "deleted_segments", "would_delete_
 
 OBJECTS = {
     "version": {"eventide", "python", "pyarrow", "polars", "numpy", "numba"},
-    "check count.py": {"pipeline", "ok", "engine", "fingerprint", "nodes", "schemas", "sinks"},
+    "check count.py": {"pipeline", "ok", "engine", "fingerprint", "nodes", "schemas", "sources", "sinks", "guarantee"},
     "config show": {"pipeline", "name", "log", "run", "params"},
     "config schema": {"$ref", "$defs"},
     "doctor": {"ok", "checks"},
@@ -71,7 +71,10 @@ def test_schemas(here: Callable[..., Done]) -> None:
     assert schemas == checked["schemas"]
     assert list(schemas["window-3"].values())[-1] == "double"
     assert all(set(n) == NODE for n in checked["nodes"])
-    assert checked["sinks"] == [{"name": "write-4", "uri": "log://counts", "delivery": "exactly_once"}]
+    promised = {"delivery": "exactly_once", "guarantee": "exactly_once", "why": ""}
+    assert checked["sinks"] == [{"name": "write-4", "uri": "log://counts", **promised}]
+    assert [set(s) for s in checked["sources"]] == [{"name", "uri", "replayable"}]
+    assert checked["guarantee"] == "exactly_once"
 
 
 def test_doctor_checks(here: Callable[..., Done]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated
 
 import pyarrow as pa
 import typer
@@ -11,9 +12,17 @@ from eventide import registry
 from eventide.cli._options import Json, LogFolder, Param, Target, settings
 from eventide.cli.output import colour, show, show_json, show_table
 from eventide.cli.target import load_target, parse_params
+from eventide.engines.local.guarantee import Promise, guarantee
 from eventide.model.batch import visible
-from eventide.model.graph import Write
 from eventide.model.pipeline import Pipeline
+
+MEANING: dict[Promise, str] = {
+    "exactly_once": "exactly once",
+    "idempotent": "repeated, but under the same key, after a failure",
+    "at_least_once": "at least once: some come twice after a failure",
+    "at_most_once": "at most once: some are lost in a failure",
+    "none": "neither complete nor single after a failure",
+}
 
 
 def command(
@@ -25,22 +34,28 @@ def command(
 ) -> None:
     """Check columns, types, plug-ins and options; nothing is run or written.
 
-    Shows the columns after every step that changes them, and what each sink promises about repeats.
+    Shows the columns after every step that changes them, and what a failure does to the results of each sink
+    and of the whole pipeline.
     """
     config = settings(target, log=log)
     made = load_target(target, parse_params(param or []))
     name = engine or config.run.engine
     schemas = {n: visible(s) for n, s in registry.resolve("engine", name).check(made).items()}
-    sinks = sinks_of(made)
+    held = guarantee(made, checkpoints=bool(config.run.checkpoint))
     if as_json:
         columns = {n: {f.name: str(f.type) for f in s} for n, s in schemas.items()}
         facts = {"pipeline": made.name, "ok": True, "engine": name, "fingerprint": made.fingerprint}
-        show_json({**facts, "nodes": made.describe(), "schemas": columns, "sinks": sinks})
+        ends = {"sources": [asdict(s) for s in held.sources], "sinks": [asdict(s) for s in held.sinks]}
+        show_json({**facts, "nodes": made.describe(), "schemas": columns, **ends, "guarantee": held.guarantee})
         return
     show_table(["node", "reads", "column", "type"], column_rows(made, schemas))
     show("")
-    show_table(["sink", "delivery"], [(s["uri"], s["delivery"]) for s in sinks])
-    show(["", f"{made.name}: {colour('all is well', 'green')}"])
+    show_table(["source", "can be read again"], [(s.uri, "yes" if s.replayable else "no") for s in held.sources])
+    show("")
+    show_table(
+        ["sink", "delivery", "in this pipeline", "why"], [(s.uri, s.delivery, s.guarantee, s.why) for s in held.sinks]
+    )
+    show(["", f"{made.name}: {colour('all is well', 'green')}, results are {MEANING[held.guarantee]}"])
 
 
 def column_rows(made: Pipeline, schemas: dict[str, pa.Schema]) -> list[tuple[str, str, str, str]]:
@@ -56,17 +71,3 @@ def column_rows(made: Pipeline, schemas: dict[str, pa.Schema]) -> list[tuple[str
             first = (name, ", ".join(reads)) if index == 0 else ("", "")
             rows.append((*first, field.name, str(field.type)))
     return rows
-
-
-def sinks_of(made: Pipeline) -> list[dict[str, Any]]:
-    """Return name, address and delivery of every sink."""
-    labels = made.labels
-    return [
-        {
-            "name": labels[id(node)],
-            "uri": node.uri,
-            "delivery": (node.sink or registry.open_sink(node.uri, dict(node.options))).delivery,
-        }
-        for node in made.nodes
-        if isinstance(node, Write)
-    ]

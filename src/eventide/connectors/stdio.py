@@ -85,6 +85,8 @@ def sink(uri: str, options: Mapping[str, Any]) -> StdioSink:
 class StdioSource:
     """Records on standard input; made by `source`."""
 
+    replayable = False
+
     def __init__(self, form: Form) -> None:
         self._form = form
         self._waiting = b""

@@ -80,7 +80,7 @@ class SourceReader(Protocol):
 
 
 class Source(Protocol):
-    """Where events come from."""
+    """Where events come from. One that cannot go back to a position has an attribute ``replayable = False``."""
 
     def schema(self) -> pa.Schema:
         """Return the schema of the events, without reading them all."""

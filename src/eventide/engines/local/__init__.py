@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from eventide.engines.local.guarantee import guarantee
 from eventide.engines.local.loop import Loop
 from eventide.engines.local.options import options_of
 from eventide.engines.local.plan import plan
@@ -15,7 +16,7 @@ from eventide.engines.local.result import Progress, RunResult
 from eventide.model.machine import MAIN
 from eventide.model.pipeline import Pipeline
 
-__all__ = ["check", "run"]
+__all__ = ["check", "guarantee", "run"]
 
 
 def run(
