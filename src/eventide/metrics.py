@@ -59,13 +59,19 @@ def _metric(name: str, kind: Kind, unit: str, /, *, labels: str = "", text: str)
 
 
 _ALL = (
-    _metric("operator_events_in_total", "counter", "events", labels="operator", text="Events that came in."),
+    _metric(
+        "operator_events_in_total",
+        "counter",
+        "events",
+        labels="operator",
+        text="Events that came in; of a source, events read.",
+    ),
     _metric(
         "operator_events_out_total",
         "counter",
         "events",
         labels="operator",
-        text="Events that went out by the main port; of a source, events read; of a sink, events written.",
+        text="Events that went out by the main port; of a sink, events written.",
     ),
     _metric(
         "operator_events_filtered_total", "counter", "events", labels="operator", text="Events that a filter left out."

@@ -30,8 +30,7 @@ from eventide.errors import ConfigError, UnavailableError
 from eventide.metrics import METRICS, from_plain, render
 from eventide.model.machine import MAIN
 from eventide.model.pipeline import Pipeline
-from eventide.model.protocols import BadInput, Chunk
-from eventide.model.time import MAX_TIME
+from eventide.model.time import MAX_TIME, MIN_TIME
 from eventide.retry import Circuit
 
 RUN = "20261120T230501-3f2a"
@@ -56,9 +55,9 @@ def run(pipeline: Pipeline, metrics: RunMetrics, *, rows: int = 1_000) -> None:
     reader = source.open({})
     while not reader.finished:
         for one in reader.read(max_rows=rows, timeout=1):
-            metrics.took(label, [one], arrived=time.perf_counter())
-            send(made.entries[label], Flow(one.batch, one.heartbeat, partition=f"{label}/{one.partition}"))
-    metrics.ticking()
+            metrics.took(time.perf_counter())
+            made.reads[label].take(one, MIN_TIME)
+    metrics.took()
     send(made.entries[label], Flow(None, MAX_TIME, end=True))
     for task in made.sinks.values():
         task.sink.close()
@@ -103,25 +102,21 @@ def test_times_are_exclusive() -> None:
     assert times["write-4"].blocked == 0
 
 
-def chunk(rows: int, *bad: BadInput) -> Chunk:
-    return Chunk("0", pa.record_batch({"x": list(range(rows))}), {"at": rows}, bad)
-
-
 def test_latency_is_from_the_source_to_the_sink_and_weighed_by_events() -> None:
     metrics = RunMetrics("hot", RUN)
     pipeline = ev.read("generator://events", rows=1, name="events").write("memory://metrics-latency", name="out")
     made = plan(pipeline, options_of({}))
     metrics.attach(made)
     made.sinks["out"].sink.open(made.sources["events"].schema(), None)
-    batch = made.sources["events"].open({}).read(max_rows=10, timeout=0)[0].batch
-    metrics.took("events", [chunk(3)], arrived=time.perf_counter() - 2.0)
-    send(made.entries["events"], Flow(batch, 0))
-    metrics.ticking()
-    send(made.entries["events"], Flow(batch, 0))  # of no new input: no latency
+    (one,) = made.sources["events"].open({}).read(max_rows=10, timeout=0)
+    metrics.took(time.perf_counter() - 2.0)
+    made.reads["events"].take(one, MIN_TIME)
+    metrics.took()
+    send(made.entries["events"], Flow(one.batch, 0))  # of no new input: no latency
     (latency,) = [s for s in metrics.samples() if s.name == "eventide_end_to_end_latency_seconds"]
     assert latency.labels["operator"] == "out"
     assert latency.buckets[-1][1] == 1 and latency.value == pytest.approx(2, abs=0.2)
-    assert value(metrics, "eventide_operator_events_out_total", operator="events") == 3
+    assert value(metrics, "eventide_operator_events_out_total", operator="events") == 1
     made.sinks["out"].sink.close()
     made.workers.close()
 
@@ -135,7 +130,7 @@ def test_sources_connections_and_checkpoints() -> None:
     circuit = Circuit()
     metrics.source("events", Times(busy=1.0), circuit)
     metrics.enter("running")
-    metrics.took("events", [chunk(2, BadInput(b"x", "0", "not a number"))], arrived=1.0)
+    made.reads["events"].counts.quarantined = 1
     metrics.checkpointed(seconds=0.5, nbytes=77)
     metrics.snapshotted("window-3", {"t": pa.table({"k": [1, 2, 3]})})
     assert value(metrics, "eventide_quarantined_events_total", operator="events") == 1

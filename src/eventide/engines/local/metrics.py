@@ -12,16 +12,15 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eventide.engines.local.ledger import Counts
 from eventide.engines.local.plan import Plan
-from eventide.engines.local.result import Counts
 from eventide.engines.local.tasks import AssignTask, Flow, MachineTask, Saved, Target, Task
 from eventide.metrics import CIRCUIT_STATES, RUN_STATES, Histogram, Sample, to_plain
-from eventide.model.protocols import Chunk
 from eventide.model.state import State
 from eventide.model.time import MAX_TIME, MIN_TIME
 from eventide.retry import Circuit
@@ -146,8 +145,6 @@ class RunMetrics:
         self._times: dict[str, Times] = {}
         self._latency: dict[str, Histogram] = {}
         self._circuits: dict[str, Circuit] = {}
-        self._read: dict[str, int] = {}
-        self._bad: dict[str, int] = {}
         self._backlogs: dict[str, int] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
         self._checkpoint: tuple[float, float, int, int] | None = None
@@ -166,8 +163,6 @@ class RunMetrics:
         outputs = [*plan.entries.values(), *(ts for t in plan.tasks.values() for ts in t.targets.values())]
         for targets in outputs:
             targets[:] = [Target(metered[id(t.task)], t.port) for t in targets]
-        for label in plan.sources:
-            self._read.setdefault(label, 0)
         self._meter.inner = self._meter.arrived = 0.0
         self._plan = plan
         self.attempts += 1
@@ -188,17 +183,12 @@ class RunMetrics:
             circuit.retries += before.retries
         self._circuits[label] = circuit
 
-    def took(self, label: str, chunks: Sequence[Chunk], *, arrived: float) -> None:
-        """Say that the loop begins to process what a source read, and when (`time.perf_counter`) that came."""
-        self._meter.arrived = arrived
-        for chunk in chunks:
-            self._read[label] += chunk.batch.num_rows
-            if chunk.bad:
-                self._bad[label] = self._bad.get(label, 0) + len(chunk.bad)
+    def took(self, arrived: float = 0.0) -> None:
+        """Say when (`time.perf_counter`) a source handed out what is processed from now on.
 
-    def ticking(self) -> None:
-        """Say that only time passes: what is written now came of no new event."""
-        self._meter.arrived = 0.0
+        Left out, only time passes, or an input ends: what is written then came of no new event.
+        """
+        self._meter.arrived = arrived
 
     def checkpointed(self, *, seconds: float, nbytes: int) -> None:
         """Say that a checkpoint is durable, how long it took and what it wrote."""
@@ -252,7 +242,7 @@ class RunMetrics:
                 why.append(f"{label} {what}: {circuit.failures} failures in a row")
         with self._lock:
             mark = self._mark(time.perf_counter())
-            recent = sum(self._read.copy().values()) - mark.read
+            recent = self._events_read() - mark.read
         for label, waiting in sorted(self._backlogs.items()):
             if waiting > max(_FEW, recent):
                 why.append(f"{label} is behind: {waiting} events wait, more than are read in {_WINDOW:.0f} s")
@@ -262,8 +252,12 @@ class RunMetrics:
         """Return all figures as they are now."""
         out = list(self._run_samples())
         out += self._source_samples()
-        for label, task in self._plan.tasks.items() if self._plan else ():
-            out += self._task_samples(label, task)
+        if self._plan is not None:
+            for read in self._plan.reads.values():
+                out += self._count_samples(read.counts)
+            for label, task in self._plan.tasks.items():
+                out += self._count_samples(task.counts)
+                out += self._task_samples(label, task)
         out += self._ratio_samples()
         return out
 
@@ -298,10 +292,10 @@ class RunMetrics:
             yield self._sample("disk_free_bytes", usage.free, place=place)
             yield self._sample("disk_size_bytes", usage.total, place=place)
 
+    def _events_read(self) -> int:
+        return sum(task.counts.rows_in for task in self._plan.reads.values()) if self._plan else 0
+
     def _source_samples(self) -> Iterator[Sample]:
-        for label, rows in list(self._read.items()):
-            yield self._sample("operator_events_out_total", rows, operator=label)
-            yield self._sample("quarantined_events_total", self._bad.get(label, 0), operator=label)
         for label, events in list(self._backlogs.items()):
             yield self._sample("source_backlog_events", events, source=label)
         for label, circuit in list(self._circuits.items()):
@@ -309,14 +303,16 @@ class RunMetrics:
             for state in CIRCUIT_STATES:
                 yield self._sample("circuit_state", int(circuit.state == state), operator=label, state=state)
 
-    def _task_samples(self, label: str, task: Task) -> Iterator[Sample]:
-        counts = task.counts
+    def _count_samples(self, counts: Counts) -> Iterator[Sample]:
+        label = counts.label
         yield self._sample("operator_events_in_total", counts.rows_in, operator=label)
         yield self._sample("operator_events_out_total", counts.rows_out, operator=label)
         yield self._sample("operator_events_filtered_total", counts.filtered, operator=label)
         yield self._sample("late_events_total", counts.late, operator=label)
         yield self._sample("quarantined_events_total", counts.quarantined, operator=label)
-        yield self._sample("duplicate_events_total", getattr(counts, "duplicates", 0), operator=label)
+        yield self._sample("duplicate_events_total", counts.duplicates, operator=label)
+
+    def _task_samples(self, label: str, task: Task) -> Iterator[Sample]:
         yield from self._time_samples(label, task)
         if label in self._sizes:
             nbytes, rows = self._sizes[label]
@@ -336,7 +332,7 @@ class RunMetrics:
                 yield self._sample("event_time_lag_seconds", time.time() - seconds, operator=label)
         if isinstance(task, AssignTask):
             for name, partition in list(task.partitions.items()):
-                source = next((s for s in self._read if name.startswith(f"{s}/")), "")
+                source = next((s for s in self._plan.reads if name.startswith(f"{s}/")), "") if self._plan else ""
                 if MIN_TIME < partition.watermark < MAX_TIME:
                     labels = {"operator": label, "source": source, "partition": name.removeprefix(f"{source}/")}
                     yield self._sample("partition_watermark_seconds", partition.watermark / _SECOND, **labels)
@@ -350,7 +346,7 @@ class RunMetrics:
         before = self._marks[0]
         if now - self._marks[-1].when >= _BETWEEN:
             seconds = {label: (t.busy, t.blocked) for label, t in list(self._times.items())}
-            self._marks.append(_Mark(now, seconds, sum(self._read.copy().values())))
+            self._marks.append(_Mark(now, seconds, self._events_read()))
         return before
 
     def _ratio_samples(self) -> Iterator[Sample]:
