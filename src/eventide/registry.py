@@ -17,11 +17,12 @@ from typing import Any
 
 from eventide.errors import MissingDependencyError, UnknownNameError, UsageError, near_names
 
-__all__ = ["names", "open_sink", "open_source", "resolve", "split_uri"]
+__all__ = ["names", "open_sink", "open_source", "resolve", "shown", "split_uri"]
 
 _KINDS = ("operator", "format", "connector", "engine", "app")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _QUERY = re.compile(r"\?(\w+=[^?]*)$")
+_PASSWORD = re.compile(r"(://[^/?#:@]*):[^/?#]*@")
 
 
 def names(kind: str) -> dict[str, str]:
@@ -98,6 +99,17 @@ def split_uri(uri: str) -> tuple[str, str, dict[str, Any]]:
     found = _SCHEME.match(bare)
     scheme, path = (found.group(1).lower(), found.group(2)) if found else ("file", bare)
     return scheme, f"{scheme}://{path}", {k: _value(v) for k, _, v in pairs}
+
+
+def shown(uri: str) -> str:
+    """Return an address for messages and manifests: without the password that somebody wrote into it.
+
+    Examples
+    --------
+    >>> shown("postgresql://observer:hunter2@archive/sky?table=alerts")
+    'postgresql://observer:***@archive/sky?table=alerts'
+    """
+    return _PASSWORD.sub(r"\1:***@", uri)
 
 
 def open_source(uri: str, options: Mapping[str, Any] | None = None) -> Any:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sql_sink_suite import SCHEMA, Rows, SqlSinkSuite, batch, steps
 
-from eventide.errors import DataError, SchemaError, UnavailableError, UsageError, is_retriable
+import eventide as ev
+from eventide.errors import DataError, PipelineError, SchemaError, UnavailableError, UsageError, is_retriable
 
 pytest.importorskip("psycopg", reason="pip install 'eventide[postgresql]'")
 
@@ -140,6 +141,14 @@ class TestPostgresql(SqlSinkSuite):
         with pytest.raises(UsageError, match="has a password in it") as error:
             make(f"postgresql://me:{secret}@localhost/db", {"table": "t"})
         told.append(error.value)
+        out = ev.read("generator://g", rows=1).write(f"postgresql://me:{secret}@localhost/db?table=t")
+        with pytest.raises(UsageError, match=r"postgresql://me:\*\*\*@localhost") as error:
+            ev.run(out)
+        told.append(error.value)
+        with pytest.raises(PipelineError, match="two sinks have the address") as twice:
+            ev.pipeline(out, ev.read("generator://g").write(out.writes[0].uri))
+        told.append(twice.value)
+        assert secret not in str(out.describe())
         with pytest.raises(UsageError, match="must say where the password is") as error:
             make("postgresql://me@localhost/db", {"table": "t", "password": secret})
         told.append(error.value)

@@ -18,6 +18,7 @@ from eventide.model.machine import MAIN, Machine
 from eventide.model.time import EventTime
 from eventide.model.trigger import Accumulation, Trigger
 from eventide.model.window import WindowSpec
+from eventide.registry import shown
 
 if TYPE_CHECKING:
     import polars as pl
@@ -318,7 +319,7 @@ def describe(node: Node) -> dict[str, str]:
     """
     skip = {"input", "inputs", "left", "right", "name", "origin", "source", "sink"}
     names = [n for n in type(node).__dataclass_fields__ if n not in skip]
-    return {n: _text(getattr(node, n)) for n in names}
+    return {n: shown(getattr(node, n)) if n == "uri" else _text(getattr(node, n)) for n in names}
 
 
 def graph_hash(*ends: Node) -> str:

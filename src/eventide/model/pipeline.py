@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from eventide.errors import PipelineError
 from eventide.model.graph import Node, Write, describe, graph_hash, inputs, walk
+from eventide.registry import shown
 
 __all__ = ["Pipeline", "label", "pipeline"]
 
@@ -132,7 +133,10 @@ def pipeline(*parts: Pipeline, name: str = "") -> Pipeline:
         raise PipelineError(msg, hint="end a stream with .write('log://topic') and pass what it returns")
     seen: dict[str, Write] = {}
     for write in writes:
-        for key in (write.name and f"the name {write.name!r}", write.sink is None and f"the address {write.uri!r}"):
+        for key in (
+            write.name and f"the name {write.name!r}",
+            write.sink is None and f"the address {shown(write.uri)!r}",
+        ):
             if key and key in seen:
                 msg = f"two sinks have {key} ({seen[key].origin or 'first'}; {write.origin or 'second'})"
                 raise PipelineError(msg, hint="write both through .union(), or give each sink an address of its own")

@@ -171,7 +171,7 @@ def _sink(node: Write) -> Sink:
 def _located(error: EventideError, node: Read | Write) -> EventideError:
     if not node.origin:
         return error
-    return type(error)(f"{error.message} ({node.uri}, {node.origin})", hint=error.hint)
+    return type(error)(f"{error.message} ({registry.shown(node.uri)}, {node.origin})", hint=error.hint)
 
 
 def _cannot(workers: Workers) -> bool:
