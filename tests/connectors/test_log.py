@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -250,3 +251,115 @@ def test_mistakes(tmp_path: Path) -> None:
         _sink(tmp_path).open(pa.schema([("x", pa.string())]), None)
     with pytest.raises(UsageError, match="1 partitions, not 3"):
         _sink(tmp_path, partitions=3).open(SCHEMA, None)
+
+
+def test_a_sink_evolves_its_topic_only_when_asked(tmp_path: Path) -> None:
+    old = _sink(tmp_path)
+    old.open(SCHEMA, None)
+    old.write(_batch(1))
+    old.commit(1, old.prepare(1))
+    old.close()
+    wide = pa.schema([("x", pa.int64()), ("note", pa.string())])
+    with pytest.raises(SchemaError, match="column 'note' is absent there and string here"):
+        _sink(tmp_path).open(wide, None)
+    before = _source(tmp_path, follow=False)
+    assert before.schema().equals(SCHEMA)
+    new = _sink(tmp_path, evolve=True)
+    new.open(wide, None)
+    new.write(pa.record_batch({"x": [2], "note": ["b"]}))
+    new.commit(1, new.prepare(1))
+    new.close()
+    old = _sink(tmp_path)  # the program of before goes on
+    old.open(SCHEMA, None)
+    old.write(_batch(3))
+    old.commit(1, old.prepare(1))
+    old.close()
+    assert _source(tmp_path).schema().equals(wide)
+    with Log(tmp_path) as log:
+        rows = [row for f in log.reader("t").read() for row in f.batch.to_pylist()]
+    assert rows == [{"x": 1, "note": None}, {"x": 2, "note": "b"}, {"x": 3, "note": None}]
+    got, _ = _drain(before)  # what was compiled against the old schema gets the old schema
+    assert got == {"0": [1, 2, 3]}
+    with pytest.raises(SchemaError, match="column 'x' is int64 and cannot become string"):
+        _sink(tmp_path, evolve=True).open(pa.schema([("x", pa.string())]), None)
+
+
+def test_a_sink_widens_and_then_takes_the_narrower_type_too(tmp_path: Path) -> None:
+    narrow = pa.schema([("x", pa.int32()), ("f", pa.float32())])
+    for schema, options in [
+        (narrow, {}),
+        (pa.schema([("x", pa.int64()), ("f", pa.float64())]), {"evolve": True}),
+        (narrow, {}),
+        (narrow, {"evolve": True}),
+    ]:
+        sink = _sink(tmp_path, **options)
+        sink.open(schema, None)
+        sink.write(
+            pa.record_batch([pa.array([1], schema.field(0).type), pa.array([0.5], schema.field(1).type)], schema=schema)
+        )
+        sink.commit(1, sink.prepare(1))
+        sink.close()
+    assert _source(tmp_path).schema().types == [pa.int64(), pa.float64()]
+    with Log(tmp_path) as log:
+        assert [row for f in log.reader("t").read() for row in f.batch.to_pylist()] == [{"x": 1, "f": 0.5}] * 4
+
+
+@given(cut=st.integers(0, 25), sizes=st.lists(st.integers(1, 6), min_size=1, max_size=6))
+def test_until_ends_before_an_offset_or_a_time(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, sizes: list[int]
+) -> None:
+    root = tmp_path_factory.mktemp("log")
+    schema = pa.schema([("t", EVENT_TIME)])
+    times = []
+    with Log(root, fsync="os") as log:
+        log.create_topic("t", schema, event_time="t")
+        for size in sizes:
+            block = [(7 * (len(times) + i)) % 25 for i in range(size)]  # out of order
+            times += block
+            log.append("t", pa.record_batch([pa.array([t * 10**9 for t in block], EVENT_TIME)], schema=schema))
+
+    def read(until: Any) -> tuple[list[int], Any]:
+        reader = _source(root, until=until).open({})
+        found: list[int] = []
+        position = None
+        while not reader.finished:
+            for chunk in reader.read(max_rows=4, timeout=0):
+                found += chunk.batch.column(0).cast(pa.int64()).to_pylist()
+                position = dict(chunk.position)
+        reader.close()
+        return [t // 10**9 for t in found], position
+
+    found, position = read(cut)
+    assert found == times[:cut]
+    assert position in (None, {"offset": min(cut, len(times))})
+    found, position = read(f"1970-01-01T00:00:{cut:02d}Z")
+    assert found == [t for t in times if t < cut]
+    assert position == {"offset": len(times)}
+
+
+def test_until_a_time_needs_one(tmp_path: Path) -> None:
+    with Log(tmp_path) as log:
+        log.create_topic("t", SCHEMA)
+    with pytest.raises(UsageError, match="no event time to end at"):
+        _source(tmp_path, until="2026-01-01").open({})
+    with pytest.raises(UsageError):
+        _source(tmp_path, until="soon")
+
+
+def test_a_bounded_read_waits_for_a_transaction_also_after_a_long_pause(tmp_path: Path) -> None:
+    """The engine may be busy for seconds between two reads; only looks that found nothing count as waiting."""
+    with Log(tmp_path) as log:
+        log.create_topic("t", SCHEMA)
+        log.append("t", _batch(1))
+        tx = log.transaction()
+        tx.append("t", _batch(2))
+        log.flush()
+        reader = _source(tmp_path, follow=False).open({})
+        assert [c.batch["x"].to_pylist() for c in reader.read(max_rows=10, timeout=0)] == [[1]]
+        time.sleep(1.1)
+        assert reader.read(max_rows=10, timeout=0) == []
+        assert not reader.finished
+        tx.commit()
+        assert [c.batch["x"].to_pylist() for c in reader.read(max_rows=10, timeout=1)] == [[2]]
+        assert reader.finished
+        reader.close()

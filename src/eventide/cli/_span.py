@@ -155,7 +155,7 @@ class SpanSource:
         log = Log(self._root, create=False)
         try:
             chosen = [int(p) for p in self.partitions()]
-            reader = log.reader(self._topic, partitions=chosen, start=self._span.first)
+            reader = log.reader(self._topic, partitions=chosen, start=self._span.first, schema=self.schema())
             (low, _), _ = self._span.bounds
             begin = {} if low is None else dict.fromkeys(chosen, low)
             reader.seek(begin | {int(p): int(at["offset"]) for p, at in positions.items()})
@@ -203,6 +203,15 @@ class SpanReader:
         if self._ends is None:
             return sum(self._reader.backlog().values())
         return sum(max(0, self._ends[p] - at) for p, at in self._reader.positions.items())
+
+    def release(self, owner: str, positions: Mapping[str, Position]) -> None:
+        """Let retention have what lies before these positions: nothing at or after them is deleted for `owner`."""
+        held = {int(p): int(at["offset"]) for p, at in positions.items()}
+        self._log.hold(owner, self._reader.topic.name, held)
+
+    def forget(self, owner: str) -> None:
+        """Take back what `release` held for an owner."""
+        self._log.unhold(owner)
 
     def close(self) -> None:
         """Close the log."""

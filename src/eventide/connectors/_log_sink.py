@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from eventide.errors import SchemaError, UnknownNameError, UsageError, near_names
-from eventide.log import Log, Transaction
+from eventide.log import Log, TopicInfo, Transaction
+from eventide.log.topic import widens
 from eventide.model.batch import visible
 from eventide.model.protocols import Delivery
 from eventide.model.time import EVENT_TIME
@@ -32,10 +33,11 @@ class LogSink:
         at_once: bool,
         fsync: Any,
         name: str,
+        evolve: bool = False,
     ) -> None:
         self._root, self._topic = root, topic
         self._key, self._partition, self._partitions = key, partition, partitions
-        self._event_time = event_time
+        self._event_time, self._evolve = event_time, evolve
         self._at_once, self._fsync, self._name = at_once, fsync, name
         self.delivery: Delivery = "at_least_once" if at_once else "exactly_once"
         self._log: Log | None = None
@@ -55,7 +57,10 @@ class LogSink:
             raise SchemaError(msg, hint=near_names(self._key, schema.names))
         self._log = Log(self._root, fsync=self._fsync)
         try:
-            _make_topic(self._log, self._topic, schema, event_time=self._event_time, partitions=self._partitions)
+            topic = _make_topic(
+                self._log, self._topic, schema, event_time=self._event_time, partitions=self._partitions
+            )
+            _check_schema(self._log, topic, schema, evolve=self._evolve)
         except BaseException:
             self.close()
             raise
@@ -112,7 +117,7 @@ class LogSink:
                 log.close()
 
 
-def _make_topic(log: Log, name: str, schema: pa.Schema, *, event_time: str | None, partitions: int | None) -> None:
+def _make_topic(log: Log, name: str, schema: pa.Schema, *, event_time: str | None, partitions: int | None) -> TopicInfo:
     try:
         topic = log.topic(name)
     except UnknownNameError:
@@ -122,10 +127,37 @@ def _make_topic(log: Log, name: str, schema: pa.Schema, *, event_time: str | Non
     if partitions is not None and topic.partitions != partitions:
         msg = f"topic {name!r} has {topic.partitions} partitions, not {partitions}"
         raise UsageError(msg, hint="leave the option partitions out, or write to another topic")
+    return topic
+
+
+def _check_schema(log: Log, topic: TopicInfo, schema: pa.Schema, *, evolve: bool) -> None:
+    """See to it that batches of a schema fit a topic: as it is, or as it may become.
+
+    Raises
+    ------
+    SchemaError
+        They do not, and the topic is not to evolve or cannot.
+    """
     stored = {f.name: f.type for f in topic.schema}
     wanted = {f.name: f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in schema}
+    wanted = _as_before(topic, wanted)
+    if evolve:
+        known = [f.with_type(wanted.get(f.name, f.type)) for f in topic.schema]
+        new = [pa.field(n, t) for n, t in wanted.items() if n not in stored]
+        topic = log.evolve(topic.name, pa.schema([*known, *new]))
+        stored = {f.name: f.type for f in topic.schema}
+    name = topic.name
     if stored != wanted:
         differ = sorted(n for n in stored.keys() | wanted.keys() if stored.get(n) != wanted.get(n))
         is_, has = wanted.get(differ[0], "absent"), stored.get(differ[0], "absent")
         msg = f"topic {name!r} has another schema: column {differ[0]!r} is {has} there and {is_} here"
-        raise SchemaError(msg, hint="write to another topic, or delete this one: eventide log delete")
+        raise SchemaError(
+            msg, hint="evolve=True adds what is new; else write to another topic: eventide log evolve, delete"
+        )
+
+
+def _as_before(topic: TopicInfo, wanted: dict[str, pa.DataType]) -> dict[str, pa.DataType]:
+    """Return what a program wants, less what it need not know: columns added later, types widened since."""
+    stored = {f.name: f.type for f in topic.schema}
+    narrow = {n for n in topic.evolution.widened if n in wanted and widens(wanted[n], stored[n])}
+    return {n: stored[n] for n in topic.evolution.added} | wanted | {n: stored[n] for n in narrow}

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from msgspec.structs import replace
 
+from eventide.errors import UsageError
 from eventide.log import Frame, Log, Reader, TopicInfo
 from eventide.model.batch import concat
 from eventide.model.protocols import Chunk, Position
@@ -36,6 +38,7 @@ class LogSource:
         start: str,
         offsets: Mapping[Any, int] | None,
         partitions: Iterable[int] | int | None,
+        until: tuple[int | None, int | None],
         follow: bool,
         recorded_clock: bool,
         verify: bool,
@@ -44,7 +47,9 @@ class LogSource:
         self._start = start
         self._offsets = {str(p): int(o) for p, o in (offsets or {}).items()}
         self._chosen = [partitions] if isinstance(partitions, int) else None if partitions is None else list(partitions)
-        self._follow, self._recorded, self._verify = follow, recorded_clock, verify
+        self._until = until
+        self._follow = follow and until == (None, None)
+        self._recorded, self._verify = recorded_clock, verify
         self._info: TopicInfo | None = None
 
     def _known(self) -> TopicInfo:
@@ -70,28 +75,42 @@ class LogSource:
         return [str(p) for p in (range(self._known().partitions) if self._chosen is None else self._chosen)]
 
     def open(self, positions: Mapping[str, Position]) -> LogReader:
-        """Open at ``{"offset": n}`` in each partition, else where the options say."""
+        """Open at ``{"offset": n}`` in each partition, else where the options say.
+
+        Raises
+        ------
+        UsageError
+            The topic has no event time to end at.
+        """
+        if self._until[1] is not None and self._known().event_time is None:
+            msg = f"log://{self._topic}: the topic has no event time to end at"
+            raise UsageError(msg, hint="give until as an offset")
         log = Log(self._root, create=False)
         try:
             chosen = [int(p) for p in self.partitions()]
-            reader = log.reader(self._topic, partitions=chosen, start=self._start, verify=self._verify)
+            # The schema that was told before, also when the topic has evolved since then.
+            schema = self.schema()
+            reader = log.reader(self._topic, chosen, start=self._start, schema=schema, verify=self._verify)
             resumed = {p: int(at["offset"]) for p, at in positions.items()}
             reader.seek({int(p): o for p, o in (self._offsets | resumed).items()})
         except BaseException:
             log.close()
             raise
-        return LogReader(log, reader, follow=self._follow, recorded_clock=self._recorded)
+        return LogReader(log, reader, follow=self._follow, until=self._until, recorded_clock=self._recorded)
 
 
 class LogReader:
     """Reads frames; neighbours that are small and wait already are put together, nothing is waited for."""
 
-    def __init__(self, log: Log, reader: Reader, *, follow: bool, recorded_clock: bool) -> None:
+    def __init__(
+        self, log: Log, reader: Reader, *, follow: bool, until: tuple[int | None, int | None], recorded_clock: bool
+    ) -> None:
         self._log, self._reader = log, reader
         self._recorded = recorded_clock
+        last, self._until_time = until
         # What a bounded read ends at: the end of every partition as it is now.
         ends = {p: reader.positions[p] + waiting for p, waiting in reader.backlog().items()}
-        self._ends = None if follow else ends
+        self._ends = None if follow else {p: end if last is None else min(last, end) for p, end in ends.items()}
         self._over = False
         self._empty_since = math.inf
         self._held: dict[str, dict[int, int]] = {}
@@ -115,18 +134,28 @@ class LogReader:
             self._empty_since = math.inf if frames else min(self._empty_since, began)
             self._over = time.monotonic() - self._empty_since > _UNDECIDED_SECONDS
             frames = [_before(f, self._ends[f.partition]) for f in frames if f.base_offset < self._ends[f.partition]]
+        parts = [(self._before_time(f), f.end_offset) for f in frames]
         if self._recorded:
-            return [_chunk([f], f.append_time) for f in frames]
+            return [_chunk([part], part[0].append_time) for part in parts]
         chunks: list[Chunk] = []
-        together: list[Frame] = []
+        together: list[tuple[Frame, int]] = []
         rows = 0
-        for frame in frames:
-            if together and not (_joins(together[-1], frame) and rows + frame.batch.num_rows <= _MOST_ROWS):
+        for part in parts:
+            added = part[0].batch.num_rows
+            if together and not (_joins(together[-1][0], part[0]) and rows + added <= _MOST_ROWS):
                 chunks.append(_chunk(together, MIN_TIME))
                 together, rows = [], 0
-            together.append(frame)
-            rows += frame.batch.num_rows
+            together.append(part)
+            rows += added
         return [*chunks, _chunk(together, MIN_TIME)] if together else chunks
+
+    def _before_time(self, frame: Frame) -> Frame:
+        """Leave out the events at or after a time; the frame keeps its offsets, so that reading goes on after it."""
+        column, time = self._reader.topic.event_time, self._until_time
+        if column is None or time is None or frame.max_event_time is None or frame.max_event_time < time:
+            return frame
+        early = pc.less(frame.batch.column(column).cast(pa.int64()), time)
+        return replace(frame, batch=frame.batch.filter(early))
 
     def backlog(self) -> int:
         """Return how many events wait (those of transactions that are not decided or were aborted included)."""
@@ -162,7 +191,7 @@ def _joins(one: Frame, two: Frame) -> bool:
     return small and one.partition == two.partition
 
 
-def _chunk(frames: list[Frame], clock: int) -> Chunk:
-    last = frames[-1]
-    batch = last.batch if len(frames) == 1 else concat([f.batch for f in frames])
-    return Chunk(str(last.partition), batch, {"offset": last.base_offset + last.batch.num_rows}, clock=clock)
+def _chunk(parts: list[tuple[Frame, int]], clock: int) -> Chunk:
+    last, end = parts[-1]
+    batch = last.batch if len(parts) == 1 else concat([f.batch for f, _ in parts])
+    return Chunk(str(last.partition), batch, {"offset": end}, clock=clock)

@@ -20,6 +20,7 @@ from eventide.connectors._log_sink import LogSink
 from eventide.connectors._log_source import LogSource
 from eventide.errors import UsageError, near_names
 from eventide.model.protocols import Options
+from eventide.model.time import instant
 
 __all__ = ["sink", "source"]
 
@@ -45,6 +46,15 @@ def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
     return value
 
 
+def _until(value: Any) -> tuple[int | None, int | None]:
+    """Return the offset or the event time (ns) before which a read ends."""
+    if value is None or value == "":
+        return None, None
+    if isinstance(value, int) or (isinstance(value, str) and value.isdigit()):
+        return int(value), None
+    return None, instant(value, what="log:// option until (beside an offset)")
+
+
 def source(uri: str, options: Mapping[str, Any]) -> LogSource:
     """Return a source of the events of a topic.
 
@@ -56,9 +66,10 @@ def source(uri: str, options: Mapping[str, Any]) -> LogSource:
         ``log``: folder of the log. ``start``: ``"earliest"`` (default), ``"latest"``, or an event time in ISO 8601:
         then reading begins where events of that time or later may lie. ``offsets``: ``{partition: offset}`` to
         begin at instead. ``partitions``: which ones (all). ``follow``: whether to go on with what is appended
-        later (true), or to end at what is visible when the source is opened. ``clock``: ``"recorded"`` gives
-        every batch the processing time at which it was appended, for triggers in processing time. ``verify``:
-        check every checksum while reading (false).
+        later (true), or to end at what is visible when the source is opened. ``until``: read only what lies before
+        this offset of every partition (a number), or before this event time, and end there. ``clock``:
+        ``"recorded"`` gives every batch the processing time at which it was appended, for triggers in processing
+        time. ``verify``: check every checksum while reading (false).
 
     Raises
     ------
@@ -85,6 +96,7 @@ def source(uri: str, options: Mapping[str, Any]) -> LogSource:
         start=given.take("start", "earliest"),
         offsets=given.take("offsets"),
         partitions=given.take("partitions"),
+        until=_until(given.take("until")),
         follow=_one_of("follow", given.take("follow", True), (True, False)),
         recorded_clock=_one_of("clock", given.take("clock"), (None, "recorded")) is not None,
         verify=_one_of("verify", given.take("verify", False), (True, False)),
@@ -106,7 +118,8 @@ def sink(uri: str, options: Mapping[str, Any]) -> LogSink:
         event-time column of a new topic (the first column of that type). ``visible``: ``"commit"`` or ``"at
         once"``. ``fsync``: ``"each"``, ``"group"`` or ``"os"`` (for ``"at once"``; commits are always durable).
         ``name``: under which prepared transactions are found after a crash (the topic and the partition);
-        two sinks that write to one topic from different pipelines need different names.
+        two sinks that write to one topic from different pipelines need different names. ``evolve``: add columns
+        that the topic does not have yet, and widen its types where need be (false).
 
     Raises
     ------
@@ -135,6 +148,7 @@ def sink(uri: str, options: Mapping[str, Any]) -> LogSink:
         at_once=_one_of("visible", given.take("visible", "commit"), _VISIBLE) == "at once",
         fsync=_one_of("fsync", given.take("fsync", "each"), ("each", "group", "os")),
         name=given.take("name") or f"{topic}/{key or partition}",
+        evolve=_one_of("evolve", given.take("evolve", False), (True, False)),
     )
     given.finish()
     return made

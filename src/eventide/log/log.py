@@ -345,9 +345,17 @@ class Log:
         partitions: Iterable[int] | None = None,
         *,
         start: Start = "earliest",
+        schema: pa.Schema | None = None,
         verify: bool = False,
     ) -> Reader:
         """Return a reader of a topic; see `Reader` for the parameters.
+
+        Parameters
+        ----------
+        topic, partitions, start, verify
+            As there.
+        schema
+            Deliver batches in the schema that the topic had once; None: in its newest.
 
         Raises
         ------
@@ -358,6 +366,7 @@ class Log:
         """
         self._check_open()
         info = self.topic(topic)
+        info = info if schema is None else replace(info, schema=schema)
         return Reader(self.path, info, partitions=partitions, start=start, states=self._states, verify=verify)
 
     def commit_offsets(self, group: str, positions: Mapping[str, Mapping[int, int]]) -> None:
