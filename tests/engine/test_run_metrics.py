@@ -131,7 +131,7 @@ def test_sources_connections_and_checkpoints() -> None:
     metrics.source("events", Times(busy=1.0), circuit)
     metrics.enter("running")
     made.reads["events"].counts.quarantined = 1
-    metrics.checkpointed(seconds=0.5, nbytes=77)
+    metrics.checkpointed(7, seconds=0.5, nbytes=77)
     metrics.snapshotted("window-3", {"t": pa.table({"k": [1, 2, 3]})})
     assert value(metrics, "eventide_quarantined_events_total", operator="events") == 1
     assert value(metrics, "eventide_checkpoint_bytes") == 77
@@ -143,7 +143,7 @@ def test_sources_connections_and_checkpoints() -> None:
 
     circuit.failed(ConnectionError("refused"))
     metrics.look({"events": None})
-    assert metrics.state == "waiting" and metrics.waits_for() == ["events fails: 1 failures in a row"]
+    assert metrics.state == "waiting" and metrics.waits_for() == ["events fails after 1 failures: refused"]
     assert value(metrics, "eventide_circuit_state", operator="events", state="open") == 1
     circuit.worked()
     metrics.look({"events": 10**7})
@@ -223,7 +223,7 @@ def get(server: MetricsServer, path: str, *, method: str = "GET", **headers: str
 
 def test_metrics_are_served(served: tuple[RunMetrics, MetricsServer]) -> None:
     metrics, server = served
-    metrics.checkpointed(seconds=0.5, nbytes=77)
+    metrics.checkpointed(7, seconds=0.5, nbytes=77)
     status, headers, text = get(server, "/metrics")
     assert status == 200 and headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     read = {s.name: s for f in text_string_to_metric_families(text) for s in f.samples}
@@ -242,10 +242,10 @@ def test_health_and_readiness(served: tuple[RunMetrics, MetricsServer]) -> None:
     assert get(server, "/readyz")[0] == 200
     circuit = Circuit()
     metrics.circuit("write-4", circuit)
-    circuit.failed(ConnectionError("refused"))
+    circuit.failed(ConnectionError("mqtt://ada:enigma@host is away"))
     status, _, text = get(server, "/readyz")
     assert status == 503
-    assert json.loads(text)["reasons"] == ["write-4 fails: 1 failures in a row"]
+    assert json.loads(text)["reasons"] == ["write-4 fails after 1 failures: mqtt://ada:***@host is away"]
     assert json.loads(text)["state"] == "waiting"
     assert get(server, "/healthz")[0] == 200  # the process is well: to start it anew would not help
     circuit.worked()
@@ -325,6 +325,36 @@ def test_the_file_of_a_run_that_failed_stays(tmp_path: Path) -> None:
     assert info is not None and info.state == "failed" and info.metrics == ""
     (tmp_path / "run.json").write_text("half a fi")
     assert RunFile(tmp_path).read() is None
+
+
+def test_what_happens_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="eventide")
+    made = plan(counting(), options_of({"lanes": 1}))
+    with watched("hot", RUN) as metrics:
+        metrics.attach(made)
+        made.reads["events"].counts.quarantined = 5  # as the checkpoint says
+        metrics.resumed(3)
+        metrics.enter("running")
+        circuit = Circuit()
+        metrics.circuit("events", circuit)
+        circuit.failed(ConnectionError("refused"))
+        metrics.look({})
+        circuit.worked()
+        made.reads["events"].counts.quarantined += 2
+        metrics._looked = 0.0
+        metrics.look({})
+        metrics.checkpointed(4, seconds=0.1, nbytes=10)
+        metrics.enter("finished")
+    told = [r.eventide for r in caplog.records]  # type: ignore[attr-defined]
+    want = ["run_started", "resumed", "waiting", "back", "quarantine", "checkpoint", "finished"]
+    assert [t["event"] for t in told] == want
+    assert all(t["pipeline"] == "hot" and t["run"] == RUN for t in told)
+    assert (told[4]["operator"], told[4]["events"]) == ("events", 2)
+    caplog.clear()
+    with pytest.raises(ZeroDivisionError), watched("hot", RUN):
+        _ = 1 / 0
+    assert caplog.records[-1].eventide["event"] == "failed" and caplog.records[-1].exc_info  # type: ignore[attr-defined]
+    made.workers.close()
 
 
 def test_a_run_goes_on_where_its_file_cannot_be_written(tmp_path: Path) -> None:

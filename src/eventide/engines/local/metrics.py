@@ -20,6 +20,7 @@ from typing import Any
 from eventide.engines.local.ledger import Counts
 from eventide.engines.local.plan import Plan
 from eventide.engines.local.tasks import AssignTask, Flow, MachineTask, Saved, Target, Task
+from eventide.logs import RunLog, redact
 from eventide.metrics import CIRCUIT_STATES, RUN_STATES, Histogram, Sample, to_plain
 from eventide.model.state import State
 from eventide.model.time import MAX_TIME, MIN_TIME
@@ -125,7 +126,7 @@ class RunMetrics:
     --------
     >>> metrics = RunMetrics("hot", "20261120T230501-3f2a")
     >>> metrics.enter("running")
-    >>> metrics.checkpointed(seconds=0.02, nbytes=4096)
+    >>> metrics.checkpointed(7, seconds=0.02, nbytes=4096)
     >>> [s.value for s in metrics.samples() if s.name == "eventide_checkpoint_bytes"]
     [4096]
     """
@@ -133,12 +134,15 @@ class RunMetrics:
     def __init__(self, pipeline: str, run: str) -> None:
         self.pipeline = pipeline
         self.run = run
+        self.log = RunLog({"pipeline": pipeline, "run": run})
         self.started = time.time()
         self.attempts = 0
         self.address = ""
         self.places: dict[str, Path] = {}
         self.on_state: Callable[[str], None] | None = None
         self._labels = {"pipeline": pipeline, "run": run}
+        self._refused: dict[str, int] = {}
+        self._looked = 0.0
         self._state = self._told = "starting"
         self._plan: Plan | None = None
         self._meter = _Meter()
@@ -190,10 +194,16 @@ class RunMetrics:
         """
         self._meter.arrived = arrived
 
-    def checkpointed(self, *, seconds: float, nbytes: int) -> None:
+    def resumed(self, number: int) -> None:
+        """Say from which checkpoint the run goes on; what went to quarantine before it is known."""
+        self.log.tell("resumed", f"goes on from checkpoint {number}", number=number)
+        self._refused = {c.label: c.quarantined for c in self._counts()}
+
+    def checkpointed(self, number: int, *, seconds: float, nbytes: int) -> None:
         """Say that a checkpoint is durable, how long it took and what it wrote."""
-        number = self._checkpoint[3] if self._checkpoint else 0
-        self._checkpoint = (time.monotonic(), seconds, nbytes, number + 1)
+        before = self._checkpoint[3] if self._checkpoint else 0
+        self._checkpoint = (time.monotonic(), seconds, nbytes, before + 1)
+        self.log.tell("checkpoint", f"checkpoint {number}: {nbytes} bytes in {seconds:.3f} s", number=number)
 
     def snapshotted(self, label: str, state: State) -> None:
         """Say what an operator's state was at a checkpoint; its size is shown until the next."""
@@ -210,6 +220,22 @@ class RunMetrics:
                     nbytes: int = sum(m.nbytes for m in machines)  # type: ignore[attr-defined]
                     self._sizes[label] = (nbytes, self._sizes.get(label, (0, -1))[1])
         self._tell()
+        if time.monotonic() - self._looked >= _BETWEEN:
+            self._looked = time.monotonic()
+            self._tell_refused()
+
+    def _tell_refused(self) -> None:
+        for counts in self._counts():
+            new = counts.quarantined - self._refused.get(counts.label, 0)
+            if new:
+                self._refused[counts.label] = counts.quarantined
+            if new > 0:
+                self.log.tell("quarantine", f"{new} events went to quarantine", operator=counts.label, events=new)
+
+    def _counts(self) -> list[Counts]:
+        if self._plan is None:
+            return []
+        return [*(t.counts for t in self._plan.reads.values()), *(t.counts for t in self._plan.tasks.values())]
 
     def enter(self, state: str) -> None:
         """Enter a state, one of `eventide.metrics.RUN_STATES`."""
@@ -238,8 +264,8 @@ class RunMetrics:
         why = [] if state in ("running", "waiting") else [f"the run is {state}"]
         for label, circuit in sorted(self._circuits.items()):
             if circuit.state != "closed":
-                what = "fails" if circuit.state == "open" else "is being tried again"
-                why.append(f"{label} {what}: {circuit.failures} failures in a row")
+                what = "fails" if circuit.state == "open" else "is tried again"
+                why.append(f"{label} {what} after {circuit.failures} failures: {redact(circuit.reason)}")
         with self._lock:
             mark = self._mark(time.perf_counter())
             recent = self._events_read() - mark.read
@@ -253,10 +279,9 @@ class RunMetrics:
         out = list(self._run_samples())
         out += self._source_samples()
         if self._plan is not None:
-            for read in self._plan.reads.values():
-                out += self._count_samples(read.counts)
+            for counts in self._counts():
+                out += self._count_samples(counts)
             for label, task in self._plan.tasks.items():
-                out += self._count_samples(task.counts)
                 out += self._task_samples(label, task)
         out += self._ratio_samples()
         return out

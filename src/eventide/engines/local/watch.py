@@ -6,13 +6,14 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from eventide.engines.local.endpoint import MetricsServer
 from eventide.engines.local.metrics import RunMetrics
+from eventide.logs import bound
 from eventide.model.time import format_time
 
 __all__ = ["RunFile", "RunInfo", "watched"]
@@ -84,7 +85,7 @@ class RunFile:
 def watched(
     pipeline: str, run: str, *, folder: str | Path | None = None, serve: str = "", remote: bool = False
 ) -> Iterator[RunMetrics]:
-    """Give a run its figures; serve them and say where, while the body runs.
+    """Give a run its figures; serve them, say where, and log what happens, while the body runs.
 
     The file stays when the body fails, with the state ``failed``, and when the process dies.
 
@@ -113,29 +114,48 @@ def watched(
     """
     file = RunFile(folder) if folder is not None else None
     metrics = RunMetrics(pipeline, run)
-    server = MetricsServer(serve, metrics, remote=remote) if serve else None
-    began = format_time(int(metrics.started * 1e6) * 1000)
-    where = server.address if server else ""
-    info = RunInfo(pipeline, run, os.getpid(), socket.gethostname(), began, where, metrics.state)
-
-    def tell(state: str) -> None:
-        if file is not None:
-            try:
-                file.write(replace(info, state=state))
-            except OSError:
-                return  # a full disk is no reason to stop: the run itself says so where it must write
-
-    metrics.on_state = tell
-    metrics.address = where
-    tell(metrics.state)
-    try:
-        yield metrics
-    except BaseException:
-        metrics.enter("failed")
-        raise
-    else:
+    with bound(pipeline=pipeline, run=run), ExitStack() as closing:
+        if serve:
+            metrics.address = closing.enter_context(MetricsServer(serve, metrics, remote=remote)).address
+        metrics.on_state = _Teller(metrics, file)
+        metrics.on_state(metrics.state)
+        try:
+            yield metrics
+        except BaseException as error:
+            metrics.enter("failed")
+            metrics.log.tell("failed", f"{type(error).__name__}: {error}", error=error)
+            raise
         if file is not None:
             file.remove(run)
-    finally:
-        if server is not None:
-            server.close()
+
+
+class _Teller:
+    """Writes the file of a run and the log whenever the run is in another state."""
+
+    def __init__(self, metrics: RunMetrics, file: RunFile | None) -> None:
+        self._metrics = metrics
+        self._file = file
+        self._before = ""
+        began = format_time(int(metrics.started * 1e6) * 1000)
+        who = (metrics.pipeline, metrics.run, os.getpid(), socket.gethostname())
+        self._info = RunInfo(*who, began, metrics.address, metrics.state)
+
+    def __call__(self, state: str) -> None:
+        """Take note of a state."""
+        before, self._before = self._before, state
+        self._log(before, state)
+        if self._file is not None:
+            # A full disk is no reason to stop: the run itself says so where it must write.
+            with suppress(OSError):
+                self._file.write(replace(self._info, state=state))
+
+    def _log(self, before: str, state: str) -> None:
+        log = self._metrics.log
+        if state == "starting":
+            log.tell("run_started", f"run {self._info.run} begins", address=self._info.metrics)
+        elif state == "waiting":
+            log.tell("waiting", "; ".join(self._metrics.waits_for()))
+        elif state == "running" and before == "waiting":
+            log.tell("back", "what the run waited for is there again")
+        elif state in ("stopped", "finished"):
+            log.tell(state, "stopped before the input ended" if state == "stopped" else "the input has ended")
