@@ -55,12 +55,24 @@ def test_files_of_both_forms(
         writer.write(batch)
         writer.write(batch)
         writer.close()
-    assert arrow.file_schema(path).equals(batch.schema)
+    kept = [
+        f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) and not stream else f for f in batch.schema
+    ]
+    assert arrow.file_schema(path).equals(pa.schema(kept))
     found = list(arrow.open_file(path, start=start, batch_rows=batch_rows))
     assert all(b.num_rows <= batch_rows for b in found)
     rows = [row for b in found for row in b.to_pylist()]
     assert rows == (batch.to_pylist() * 2)[start:]
     assert arrow.decode(path.read_bytes()).batch.to_pylist() == batch.to_pylist() * 2
+
+
+def test_batches_of_a_file_bring_dictionaries_of_their_own(tmp_path: Path) -> None:
+    kind = pa.dictionary(pa.int8(), pa.string())
+    writer = arrow.open_writer(tmp_path / "x.arrow", pa.schema([("d", kind)]))
+    for words in (["a", None], ["b", "a"]):
+        writer.write(pa.record_batch({"d": pa.array(words, kind)}))
+    writer.close()
+    assert [b["d"].to_pylist() for b in arrow.open_file(tmp_path / "x.arrow")] == [["a", None], ["b", "a"]]
 
 
 def test_columns_and_types_are_chosen() -> None:

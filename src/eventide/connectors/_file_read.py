@@ -14,7 +14,7 @@ from eventide.errors import EventideError, UsageError
 from eventide.model.batch import empty
 from eventide.model.protocols import BadInput, Decoded
 
-__all__ = ["OneFile", "open_one", "unreadable"]
+__all__ = ["OneFile", "first_lines", "open_one", "unreadable"]
 
 _LEAST_BYTES, _MOST_BYTES = 1 << 16, 1 << 23
 _RECORD_BYTES = 1 << 26
@@ -108,12 +108,9 @@ class _Lines:
 
     def _cut(self, max_rows: int) -> int:
         """Return how many of the waiting bytes make at most about `max_rows` whole records."""
-        if len(self._waiting) > max_rows:
-            breaks = np.flatnonzero(np.frombuffer(self._waiting, np.uint8) == ord("\n"))
-            if len(breaks) > max_rows:
-                few = self._module.cut(self._waiting[: int(breaks[max_rows - 1]) + 1], **self._form.options)
-                if few:
-                    return int(few)
+        few = first_lines(self._waiting, max_rows)
+        if few and (size := int(self._module.cut(self._waiting[:few], **self._form.options))):
+            return size
         return int(self._module.cut(self._waiting, **self._form.options))
 
     def _take(self, size: int) -> Decoded:
@@ -188,6 +185,20 @@ class _Whole:
 
     def close(self) -> None:
         self._decoded = None
+
+
+def first_lines(data: bytes, count: int) -> int:
+    r"""Return how many bytes the first `count` lines have; 0 where there are no more than so many.
+
+    Examples
+    --------
+    >>> first_lines(b"a\nb\nc\n", 2)
+    4
+    """
+    if len(data) <= count:
+        return 0
+    breaks = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
+    return int(breaks[count - 1]) + 1 if len(breaks) > count else 0
 
 
 def unreadable(path: Path, error: Exception) -> BadInput:

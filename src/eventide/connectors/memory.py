@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from eventide.errors import CheckpointError, UnknownNameError, UsageError, near_names
-from eventide.model.batch import empty
+from eventide.model.batch import empty, visible
 from eventide.model.protocols import Chunk, Delivery, Options, Position
 
 __all__ = ["MemoryReader", "MemorySink", "MemorySource", "sink", "source"]
@@ -170,7 +170,7 @@ class MemorySink:
 
     def open(self, schema: pa.Schema, state: Mapping[str, Any] | None) -> None:
         """Start anew, or keep the rows up to the checkpoint and drop those after it."""
-        self._schema = schema
+        self._schema = visible(schema)
         rows = int(state["rows"]) if state else 0
         if rows > self._written:
             msg = f"a memory sink has {self._written} of the {rows} rows of the checkpoint"

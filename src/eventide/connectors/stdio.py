@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from eventide.connectors._file_form import Form, form_of
+from eventide.connectors._file_read import first_lines
 from eventide.errors import DataError, UsageError
 from eventide.model.batch import visible
 from eventide.model.protocols import Chunk, Decoded, Delivery, Options, Position
@@ -148,7 +149,7 @@ class StdioReader:
         deadline = time.monotonic() + timeout
         rest = timeout
         while not self.finished:
-            decoded = self._decode()
+            decoded = self._decode(max_rows)
             if decoded is not None:
                 return [Chunk(_PARTITION, decoded.batch, {"at": self._at}, decoded.bad)]
             if self._source._ended or rest < 0:
@@ -157,9 +158,9 @@ class StdioReader:
             rest = deadline - time.monotonic()
         return []
 
-    def _decode(self) -> Decoded | None:
+    def _decode(self, max_rows: int) -> Decoded | None:
         source, module = self._source, self._form.module
-        size = len(source._waiting) if source._ended else int(module.cut(source._waiting, **self._form.options))
+        size = self._cut(max_rows)
         if not size:
             return None
         data, source._waiting = source._waiting[:size], source._waiting[size:]
@@ -172,6 +173,14 @@ class StdioReader:
         )
         self._at += len(data)
         return decoded
+
+    def _cut(self, max_rows: int) -> int:
+        """Return how many of the waiting bytes make at most about `max_rows` whole records."""
+        waiting, cut = self._source._waiting, self._form.module.cut
+        few = first_lines(waiting, max_rows)
+        if few and (size := int(cut(waiting[:few], **self._form.options))):
+            return size
+        return len(waiting) if self._source._ended else int(cut(waiting, **self._form.options))
 
     def backlog(self) -> int | None:
         """Return None: how much is still to come cannot be known."""

@@ -237,6 +237,9 @@ def open_file(
 def open_writer(path: str | PathLike[str], schema: pa.Schema) -> Any:
     """Return a writer of a file in the file form: an object with ``write(batch)`` and ``close()``.
 
+    Dictionary-encoded columns are written as their values: a file holds one dictionary for each column, and batches
+    bring their own.
+
     Examples
     --------
     >>> import tempfile
@@ -249,4 +252,16 @@ def open_writer(path: str | PathLike[str], schema: pa.Schema) -> Any:
     >>> [b.num_rows for b in open_file(path)]
     [3]
     """
-    return pa.ipc.new_file(str(path), schema)
+    plain = [f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in schema]
+    return _FileWriter(pa.ipc.new_file(str(path), pa.schema(plain, schema.metadata)), pa.schema(plain))
+
+
+class _FileWriter:
+    def __init__(self, writer: Any, schema: pa.Schema) -> None:
+        self._writer, self._schema = writer, schema
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._writer.write(_convert(batch, self._schema))
+
+    def close(self) -> None:
+        self._writer.close()

@@ -1,0 +1,184 @@
+"""Every built-in source passes the suite that ships with eventide."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import itertools
+import sys
+
+import pyarrow as pa
+import pytest
+
+from eventide.connectors import file, generator, log, memory, stdio
+from eventide.formats import csv, json, parquet
+from eventide.log import Log
+from eventide.model.time import EVENT_TIME
+from eventide.testing.sources import SourceSuite
+
+ROWS = 300
+TABLE = pa.table(
+    {
+        "t": pa.array([i * 10**9 for i in range(ROWS)], EVENT_TIME),
+        "n": pa.array(range(ROWS), pa.int64()),
+        "s": pa.array([None if i % 9 == 0 else f"row {i}" for i in range(ROWS)], pa.string()),
+    }
+)
+SCHEMA = TABLE.schema
+
+
+def pieces(rows: int) -> list[pa.RecordBatch]:
+    return TABLE.combine_chunks().to_batches(max_chunksize=rows)
+
+
+class TestMemory(SourceSuite):
+    plugin = "memory"
+    partitions = 1
+
+    def make(self, folder):
+        return memory.MemorySource(pieces(40), partitions=self.partitions)
+
+    def expected(self):
+        return TABLE
+
+
+class TestMemoryInPartitions(TestMemory):
+    partitions = 3
+
+
+class TestGenerator(SourceSuite):
+    plugin = "generator"
+
+    def make(self, folder):
+        return generator.source("generator://x", {"rows": 200, "partitions": 3, "disorder": "2s", "seed": 5})
+
+
+class TestGeneratorAtAPace(SourceSuite):
+    plugin = "generator"
+
+    def make(self, folder):
+        return generator.source("generator://x", {"rows": 60, "rate": 1000, "pace": 100, "partitions": 2})
+
+
+class TestJsonFiles(SourceSuite):
+    plugin = "file"
+
+    def make(self, folder):
+        for number, batch in enumerate(pieces(70)):
+            (folder / f"part-{number}.jsonl").write_bytes(json.encode(batch))
+        return file.source(f"file://{folder}/*.jsonl", {"schema": SCHEMA})
+
+    def expected(self):
+        return TABLE
+
+    def make_bad(self, folder):
+        lines = json.encode(pieces(20)[0]).splitlines()
+        lines[3:3] = [b"{", b'{"n": "three"}']
+        lines.append(b"\xff\xfe")
+        (folder / "a.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+        (folder / "b.jsonl").write_bytes(b"<html>\n" + json.encode(pieces(5)[0]))
+        return file.source(f"file://{folder}", {"schema": SCHEMA}), 25, 4
+
+    def make_unbounded(self, folder):
+        numbers = itertools.count()
+
+        def more():
+            with (folder / "a.jsonl").open("ab") as out:
+                out.write(json.encode(pieces(17)[next(numbers)]))
+            return 17
+
+        return file.source(f"file://{folder}/*.jsonl", {"schema": SCHEMA, "follow": True}), more
+
+
+class TestCsvFile(SourceSuite):
+    plugin = "file"
+
+    def make(self, folder):
+        (folder / "a.csv.gz").write_bytes(gzip.compress(csv.encode(TABLE.combine_chunks().to_batches()[0])))
+        return file.source(f"file://{folder}/a.csv.gz", {"schema": SCHEMA})
+
+    def expected(self):
+        return TABLE
+
+    def make_bad(self, folder):
+        lines = csv.encode(pieces(30)[0]).splitlines()
+        lines[9] = b"yesterday,1,x"
+        lines[20] = b"only one cell"
+        (folder / "a.csv").write_bytes(b"\n".join(lines) + b"\n")
+        return file.source(f"file://{folder}/a.csv", {"schema": SCHEMA}), 28, 2
+
+
+class TestParquetFiles(SourceSuite):
+    plugin = "file"
+
+    def make(self, folder):
+        for number, batch in enumerate(pieces(120)):
+            (folder / f"{number}.parquet").write_bytes(parquet.encode(batch))
+        return file.source(f"file://{folder}", {"format": "parquet"})
+
+    def expected(self):
+        return TABLE
+
+    def make_bad(self, folder):
+        for number, batch in enumerate(pieces(120)):
+            (folder / f"{number}.parquet").write_bytes(parquet.encode(batch))
+        (folder / "1.parquet").write_bytes(b"PAR1 this is no Parquet file PAR1")
+        return file.source(f"file://{folder}", {"format": "parquet"}), 180, 1
+
+
+class TestLog(SourceSuite):
+    plugin = "log"
+    releases = True
+
+    def make(self, folder):
+        if not (folder / "log").exists():
+            with Log(folder / "log") as made:
+                made.create_topic("t", SCHEMA, event_time="t", partitions=3)
+                for number, batch in enumerate(pieces(19)):
+                    made.append("t", batch, partition=number % 3)
+        return log.source("log://t", {"log": str(folder / "log"), "follow": False})
+
+    def expected(self):
+        return TABLE
+
+    def make_unbounded(self, folder):
+        with Log(folder / "log") as made:
+            made.create_topic("t", SCHEMA, event_time="t")
+        numbers = itertools.count()
+
+        def more():
+            with Log(folder / "log") as opened:
+                opened.append("t", pieces(17)[next(numbers)])
+            return 17
+
+        return log.source("log://t", {"log": str(folder / "log"), "follow": True}), more
+
+
+class TestStdio(SourceSuite):
+    plugin = "stdio"
+    gaps = {
+        "test_resume_after_any_chunk": "standard input cannot be read again",
+        "test_resume_at_the_end": "standard input cannot be read again",
+        "test_positions_of_one_partition_leave_the_others": "standard input cannot be read again",
+        "test_bad_input_is_reported_once_across_stops": "standard input cannot be read again",
+        "test_two_readers": "there is one standard input, and what was read is gone",
+    }
+
+    @pytest.fixture(autouse=True)
+    def _stdin(self, monkeypatch):
+        with contextlib.ExitStack() as files:
+            self.put = lambda path: monkeypatch.setattr(sys, "stdin", files.enter_context(path.open("rb")))
+            yield
+
+    def make(self, folder):
+        (folder / "in").write_bytes(json.encode(TABLE.combine_chunks().to_batches()[0]))
+        self.put(folder / "in")
+        return stdio.source("stdio://", {"schema": SCHEMA})
+
+    def expected(self):
+        return TABLE
+
+    def make_bad(self, folder):
+        (folder / "in").write_bytes(b"{\n" + json.encode(pieces(20)[0]) + b"[1]\n")
+        self.put(folder / "in")
+        return stdio.source("stdio://", {"schema": SCHEMA}), 20, 2
