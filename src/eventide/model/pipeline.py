@@ -45,8 +45,24 @@ class Pipeline:
 
     @property
     def labels(self) -> dict[int, str]:
-        """The name of each node, by the node's `id`."""
-        return {id(n): label(n, i) for i, n in enumerate(self.nodes)}
+        """The name of each node, by the node's `id`.
+
+        Raises
+        ------
+        PipelineError
+            Two nodes have one name: state and metrics, which are kept by name, would be mixed up.
+        """
+        nodes = self.nodes
+        found = {id(n): label(n, i) for i, n in enumerate(nodes)}
+        seen: dict[str, Node] = {}
+        for node in nodes:
+            name = found[id(node)]
+            if name in seen:
+                where = f"{seen[name].origin or 'first'}; {node.origin or 'second'}"
+                msg = f"two nodes of the pipeline are named {name!r} ({where})"
+                raise PipelineError(msg, hint="state and metrics are kept by name: give each node one of its own")
+            seen[name] = node
+        return found
 
     @property
     def fingerprint(self) -> str:
