@@ -15,7 +15,7 @@ from eventide.config import load_config
 NODE = {"name", "kind", "inputs", "settings", "origin"}
 RESULT = {
     "pipeline", "fingerprint", "seconds", "rows_in", "rows_out", "late", "quarantined", "watermark", "stopped",
-    "resumed_from", "checkpoint", "ledger", "ledger_balanced", "events_per_second", "already_ended",
+    "resumed_from", "checkpoint", "ledger", "ledger_balanced", "events_per_second", "already_ended", "run", "restarts",
 }  # fmt: skip
 LEDGER = {
     "label", "kind", "rows_in", "rows_out", "filtered", "late", "quarantined", "duplicates", "taken", "changed",
@@ -34,6 +34,7 @@ OBJECTS = {
     "inspect plugins": {"operator", "format", "connector", "engine", "app"},
     "inspect checkpoint count": {
         "number", "version", "pipeline", "fingerprint", "final", "written", "positions", "sinks", "state_bytes",
+        "run", "totals",
     },
     "log show readings": {"topic", "event_time", "columns", "partitions"},
     "log verify": {"ok", "frames", "rows", "problems"},

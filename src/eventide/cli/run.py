@@ -36,12 +36,16 @@ def command(
         str, typer.Option("--until", metavar="OFFSET|TIME", help="Replay: read topics only up to here, and end.")
     ] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin again, although there is a checkpoint.")] = False,
+    from_savepoint: Annotated[
+        str, typer.Option("--from-savepoint", metavar="NAME", help="Begin from a savepoint (a name or a folder).")
+    ] = "",
     checkpoint: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Folder for checkpoints; '' keeps none.")
     ] = None,
     checkpoint_interval: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Between two checkpoints, such as 10s.")
     ] = None,
+    keep: Annotated[int, typer.Option(metavar="N", help="How many checkpoints are kept.")] = 3,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the pipeline, under which checkpoints are kept.")
     ] = None,
@@ -63,6 +67,9 @@ def command(
     next run goes on there. A run with --from or --until is a replay: it does not go on from a checkpoint and
     leaves none, unless it has a --name of its own. What is written to the log is appended to what is there.
 
+    A full disk, a locked topic or a server that is away: a run that keeps checkpoints says so, waits, and goes on from
+    its last checkpoint when the cause is gone. Without checkpoints it ends with the error.
+
     Exit codes: 0 the input ended, 1 the run failed, 2 usage or configuration, 3 data, 4 something is missing.
     """
     config = settings(target, log=log)
@@ -80,9 +87,11 @@ def command(
         "checkpoint_interval": checkpoint_interval or config.run.checkpoint_interval,
         "lanes": config.run.lanes if lanes is None else lanes,
         "resume": not fresh,
+        "keep": keep,
+        "from_savepoint": from_savepoint or None,
     }
     stopper = Stopper("" if quiet else _STOPPING + (", then writing a checkpoint" if folder else ""))
-    watch = Watch(ProgressLine(quiet=quiet or as_json), stopper, max_quarantined)
+    watch = Watch(ProgressLine(quiet=quiet or as_json), stopper, max_quarantined, quiet)
     with stopper.installed() as stop:
         try:
             chosen = registry.resolve("engine", engine or config.run.engine)
@@ -106,9 +115,16 @@ class Watch:
     line: ProgressLine
     stopper: Stopper
     limit: int | None
+    quiet: bool = False
+    waiting: bool = False
 
     def __call__(self, progress: Progress) -> None:
         """Take the progress."""
+        if (progress.state == "waiting") != self.waiting:
+            self.waiting = not self.waiting
+            self.line.done()
+            if not self.quiet:
+                note(f"waiting, will go on by itself: {progress.reason}" if self.waiting else "going on")
         self.line(progress)
         if self.limit is not None and progress.quarantined > self.limit:
             self.stopper.event.set()

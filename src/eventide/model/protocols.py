@@ -63,6 +63,12 @@ class SourceReader(Protocol):
       `timeout` seconds and may return nothing. It never returns events twice.
     - `finished` is true when no event can come any more; an unbounded source never finishes.
     - A position given by a chunk and passed to `Source.open` continues right after that chunk.
+    - After `read` has raised an error that may pass (`eventide.errors.is_retriable`) the engine closes the reader
+      and opens the source again at the last positions that it got.
+
+    Where the source can keep or delete events, a reader may have two more methods. ``release(owner, positions)``
+    says that `owner` (a pipeline, or a savepoint of it) will never again read before `positions`, but may from there
+    on; a partition that is not named may be read from where this reader began. ``forget(owner)`` ends that.
     """
 
     @property
@@ -100,6 +106,9 @@ class Sink(Protocol):
     is committed, `commit` (make it visible). `commit` of the same checkpoint may be called again
     after a crash and must then do nothing more. After a crash `open` gets what the last `prepare` returned,
     and the sink removes whatever was written after it.
+
+    Between `prepare` of a checkpoint and its `commit` the engine goes on: `write` may bring batches of the
+    next checkpoint. No second one is prepared before the first is committed, but for a crash. Calls never overlap.
 
     In a run that keeps no checkpoints, a sink that also has a method ``publish()`` is told by it, after each
     item of input, to make what was written visible.

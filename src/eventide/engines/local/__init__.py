@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from eventide.engines.local.guarantee import guarantee
-from eventide.engines.local.loop import Loop
 from eventide.engines.local.options import options_of
 from eventide.engines.local.plan import plan
 from eventide.engines.local.result import Progress, RunResult
+from eventide.engines.local.supervise import supervise
 from eventide.model.machine import MAIN
 from eventide.model.pipeline import Pipeline
 
@@ -45,8 +45,7 @@ def run(
     EventideError
         The pipeline or an option is wrong, or a part of it failed.
     """
-    settings = options_of(options)
-    return Loop(plan(pipeline, settings), settings, stop=stop, on_progress=on_progress).run()
+    return supervise(pipeline, options_of(options), stop=stop or threading.Event(), on_progress=on_progress)
 
 
 def check(pipeline: Pipeline) -> dict[str, pa.Schema]:

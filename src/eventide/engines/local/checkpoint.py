@@ -3,25 +3,29 @@
 A checkpoint holds the positions of all sources, the state of all operators as Arrow files and what the
 sinks need to commit. It is written under a temporary name, synced, and renamed: a folder with its final
 name is whole. Restoring shares the state out over however many lanes there are.
+
+A savepoint is a checkpoint under a name of its own, in ``savepoints/<name>``, that stays until it is removed.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from eventide.errors import CheckpointError
+from eventide.engines.local.state_files import StateFiles, copy_folder, read_states, sync_folder, write_file
+from eventide.errors import CheckpointError, UnknownNameError, is_retriable, near_names
 from eventide.model.state import State
 
 __all__ = ["Checkpoint", "CheckpointStore"]
 
-_VERSION = 1
+_VERSION = 2
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Checkpoint:
 
     number: int
     manifest: dict[str, Any]
-    states: dict[str, State]
+    states: dict[str, State] = field(default_factory=dict)
 
 
 class CheckpointStore:
@@ -49,6 +53,7 @@ class CheckpointStore:
     def __init__(self, folder: str | Path, pipeline: str, *, keep: int = 3) -> None:
         self.folder = Path(folder) / "".join(c if c.isalnum() or c in "-_." else "_" for c in pipeline)
         self._keep = keep
+        self._files = StateFiles()
 
     def numbers(self) -> list[int]:
         """Return the numbers of the complete checkpoints, oldest first."""
@@ -57,8 +62,8 @@ class CheckpointStore:
         names = [p.name for p in self.folder.iterdir() if p.name.startswith("chk-") and not p.name.endswith(".tmp")]
         return sorted(int(n[4:]) for n in names)
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint and remove those that are no longer kept.
+    def save(self, checkpoint: Checkpoint) -> int:
+        """Write a checkpoint, remove those that are no longer kept, and return how many bytes were written.
 
         Raises
         ------
@@ -70,78 +75,176 @@ class CheckpointStore:
         try:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
-            files = _write_states(temporary, checkpoint.states)
-            document = {"version": _VERSION, **checkpoint.manifest, "states": files}
-            _write(temporary / "manifest.json", json.dumps(document, indent=1).encode())
-            _sync_folder(temporary)
+            entries, size = self._files.write(temporary, checkpoint.states, checkpoint=checkpoint.number)
+            document = {"version": _VERSION, "number": checkpoint.number, **checkpoint.manifest, "states": entries}
+            data = json.dumps(document, indent=1).encode()
+            write_file(temporary / "manifest.json", data)
+            sync_folder(temporary)
             temporary.rename(final)
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         except OSError as error:
             msg = f"the checkpoint {final} cannot be written: {error}"
             raise CheckpointError(msg, hint="see whether the folder is writable and has room") from error
+        self._files.written(final)
         for number in self.numbers()[: -self._keep]:
-            shutil.rmtree(self._path(number), ignore_errors=True)
+            _remove(self._path(number))
+        return size + len(data)
 
-    def load(self) -> Checkpoint | None:
-        """Return the newest checkpoint, or None when there is none.
+    def load(self, savepoint: str = "") -> Checkpoint | None:
+        """Return the newest checkpoint, or None when there is none; or a savepoint.
+
+        Parameters
+        ----------
+        savepoint
+            Its name, or the path of the folder that a savepoint or a checkpoint is in.
 
         Raises
         ------
         CheckpointError
             It cannot be read.
+        UnknownNameError
+            There is no such savepoint.
         """
+        if savepoint:
+            path = self._savepoint(savepoint)
+        else:
+            numbers = self.numbers()
+            if not numbers:
+                return None
+            path = self._path(numbers[-1])
+        manifest = self.manifest(path)
+        try:
+            states = read_states(path, manifest["states"])
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            raise _unreadable(path, error) from error
+        return Checkpoint(int(manifest["number"]), manifest, states)
+
+    def manifest(self, path: Path) -> dict[str, Any]:
+        """Return the plain data of a checkpoint or savepoint, without its state.
+
+        Raises
+        ------
+        CheckpointError
+            It cannot be read, or another version of eventide wrote it.
+        """
+        try:
+            manifest: dict[str, Any] = json.loads((path / "manifest.json").read_bytes())
+            version = manifest["version"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _unreadable(path, error) from error
+        if version != _VERSION:
+            msg = f"the checkpoint {path} has version {version}, this eventide reads {_VERSION}"
+            raise CheckpointError(msg, hint="run with resume=False (--fresh) to begin again")
+        return manifest
+
+    def tidy(self) -> None:
+        """Remove what a crash left half written or half removed."""
+        for left in [
+            *self.folder.glob("chk-*.tmp"),
+            *self.folder.glob(".chk-*.tmp"),
+            *self.folder.glob("savepoints/.*.tmp"),
+        ]:
+            shutil.rmtree(left, ignore_errors=True)
+
+    def oldest(self) -> dict[str, Any] | None:
+        """Return the plain data of the oldest checkpoint kept: nothing before its positions is needed any more."""
+        numbers = self.numbers()
+        return self.manifest(self._path(numbers[0])) if numbers else None
+
+    def newest(self) -> dict[str, Any] | None:
+        """Return the plain data of the newest checkpoint."""
+        numbers = self.numbers()
+        return self.manifest(self._path(numbers[-1])) if numbers else None
+
+    # -- savepoints
+
+    def savepoints(self) -> list[str]:
+        """Return the names of the savepoints."""
+        folder = self.folder / "savepoints"
+        return sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
+
+    def keep_as(self, name: str, number: int = 0) -> Path:
+        """Make a savepoint of a checkpoint, of the newest where no number is given, and return its folder.
+
+        Raises
+        ------
+        CheckpointError
+            There is no checkpoint, the name is taken or cannot be one, or the disk refused.
+        """
+        self.check_new(name)
         numbers = self.numbers()
         if not numbers:
-            return None
-        path = self._path(numbers[-1])
+            msg = f"there is no checkpoint in {self.folder} to make a savepoint of"
+            raise CheckpointError(msg, hint="run the pipeline with --checkpoint first; `eventide inspect checkpoint`")
+        final = self.folder / "savepoints" / name
+        temporary = final.with_name(f".{name}.tmp")
         try:
-            manifest = json.loads((path / "manifest.json").read_bytes())
-            states = {
-                task: {name: _read(path / file) for name, file in tables.items()}
-                for task, tables in manifest["states"].items()
-            }
-        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-            msg = f"the checkpoint {path} cannot be read: {error}"
-            raise CheckpointError(msg, hint="remove that folder to go on from the one before it") from error
-        if manifest.get("version") != _VERSION:
-            msg = f"the checkpoint {path} has version {manifest.get('version')}, this eventide reads {_VERSION}"
-            raise CheckpointError(msg, hint="run with resume=False to begin again")
-        return Checkpoint(numbers[-1], manifest, states)
+            shutil.rmtree(temporary, ignore_errors=True)
+            copy_folder(self._path(number or numbers[-1]), temporary)
+            temporary.rename(final)
+            sync_folder(final.parent)
+            sync_folder(self.folder)
+        except OSError as error:
+            msg = f"the savepoint {final} cannot be written: {error}"
+            raise CheckpointError(msg, hint="see whether the folder is writable and has room") from error
+        return final
+
+    def check_new(self, name: str) -> None:
+        """Refuse a name that is taken or cannot be one.
+
+        Raises
+        ------
+        CheckpointError
+            Always then.
+        """
+        if not _NAME.fullmatch(name):
+            msg = f"{name!r} cannot be the name of a savepoint"
+            raise CheckpointError(msg, hint="letters, digits, '.', '_' and '-', beginning with a letter or digit")
+        if name in self.savepoints():
+            msg = f"there is a savepoint {name!r} already in {self.folder}"
+            raise CheckpointError(msg, hint="choose another name, or `eventide savepoint delete` that one")
+
+    def delete_savepoint(self, name: str) -> None:
+        """Remove a savepoint.
+
+        Raises
+        ------
+        UnknownNameError
+            There is none of that name.
+        """
+        if name not in self.savepoints():
+            raise self._unknown(name)
+        _remove(self.folder / "savepoints" / name)
+
+    def _savepoint(self, name: str) -> Path:
+        if name in self.savepoints():
+            return self.folder / "savepoints" / name
+        if (Path(name) / "manifest.json").is_file():
+            return Path(name)
+        raise self._unknown(name)
+
+    def _unknown(self, name: str) -> UnknownNameError:
+        return UnknownNameError(
+            f"there is no savepoint {name!r} in {self.folder}", hint=near_names(name, self.savepoints())
+        )
 
     def _path(self, number: int) -> Path:
         return self.folder / f"chk-{number:08d}"
 
 
-def _write_states(folder: Path, states: dict[str, State]) -> dict[str, dict[str, str]]:
-    files: dict[str, dict[str, str]] = {}
-    for index, (task, tables) in enumerate(sorted(states.items())):
-        files[task] = {}
-        for position, (name, table) in enumerate(sorted(tables.items())):
-            file = f"{index:03d}-{position:03d}.arrow"
-            with (folder / file).open("wb") as out:
-                with pa.ipc.new_file(out, table.schema) as writer:
-                    writer.write_table(table)
-                out.flush()
-                os.fsync(out.fileno())
-            files[task][name] = file
-    return files
-
-
-def _read(path: Path) -> pa.Table:
-    with pa.memory_map(str(path)) as mapped, pa.ipc.open_file(mapped) as reader:
-        return reader.read_all()
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
+def _remove(path: Path) -> None:
+    """Remove a folder so that a crash in the middle leaves nothing under its name."""
+    temporary = path.with_name(
+        f".{path.name.lstrip('.')}.tmp" if path.parent.name == "savepoints" else f"{path.name}.tmp"
+    )
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        path.rename(temporary)
+    except OSError:
+        return  # somebody else removed it, or the folder cannot be written: that is no reason to stop a run
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    msg = f"the checkpoint {path} cannot be read: {error}"
+    hint = "it is tried again" if is_retriable(error) else "go on from a savepoint, or begin again with --fresh"
+    return CheckpointError(msg, hint=hint)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
-from eventide.model.protocols import Chunk, SourceReader
+from eventide.model.protocols import Chunk, Position, Source, SourceReader
+from eventide.retry import Circuit, RetryPolicy
 
-__all__ = ["Feed", "Item", "Items"]
+__all__ = ["WAKE", "Feed", "Item", "Items"]
 
-_AHEAD = 4
 _WAIT = 0.05
 
 
@@ -23,7 +25,11 @@ class Item:
     chunks: tuple[Chunk, ...] = ()
     finished: bool = False
     error: BaseException | None = None
+    size: int = 0
 
+
+WAKE = Item("")
+"""Brings nothing; wakes the loop."""
 
 Items: TypeAlias = "queue.Queue[Item]"
 
@@ -31,40 +37,64 @@ Items: TypeAlias = "queue.Queue[Item]"
 class Feed:
     """Reads one source in a thread of its own.
 
+    Reading ahead is bounded: it stops while `max_items` items, or `max_bytes` bytes (but at least one item), were
+    read and not yet taken and processed. A read that fails for a passing reason is tried again where it stood.
+
     Parameters
     ----------
     read
         Label of the source's node.
-    reader
-        The open source.
+    source, positions
+        The source, and where to begin.
     items
         Where items go; shared by all feeds of a run.
     max_rows
         Most events taken at once.
+    max_items, max_bytes
+        How much may wait.
+    policy
+        How a failed read is tried again.
     """
 
-    def __init__(self, read: str, reader: SourceReader, *, items: Items, max_rows: int) -> None:
+    def __init__(
+        self,
+        read: str,
+        source: Source,
+        positions: Mapping[str, Position],
+        *,
+        items: Items,
+        max_rows: int,
+        max_items: int = 4,
+        max_bytes: int = 1 << 26,
+        policy: RetryPolicy | None = None,
+    ) -> None:
         self.read = read
-        self.reader = reader
+        self.reader: SourceReader = source.open(positions)
+        self.circuit = Circuit(policy or RetryPolicy())
+        self._source, self._positions = source, dict(positions)
         self._items = items
-        self._max_rows = max_rows
+        self._max_rows, self._max_items, self._max_bytes = max_rows, max_items, max_bytes
         self._stop = threading.Event()
-        # At most so many items of this feed wait at a time: the bound on what is read ahead.
-        self._room = threading.Semaphore(_AHEAD)
+        self._room = threading.Condition()
+        self._waiting_items = self._waiting_bytes = 0
         self._thread = threading.Thread(target=self._loop, name=f"eventide-{read}", daemon=True)
 
     def start(self) -> None:
         """Begin to read."""
         self._thread.start()
 
-    def taken(self) -> None:
-        """Say that one item was taken from the queue."""
-        self._room.release()
+    def taken(self, item: Item) -> None:
+        """Say that an item was processed, which makes room for the next."""
+        with self._room:
+            self._waiting_items -= 1
+            self._waiting_bytes -= item.size
+            self._room.notify()
 
     def stop(self) -> None:
         """Stop reading and close the source."""
         self._stop.set()
-        self._room.release()
+        with self._room:
+            self._room.notify()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
         self.reader.close()
@@ -72,21 +102,49 @@ class Feed:
     def _loop(self) -> None:
         try:
             while not self._stop.is_set():
-                self._room.acquire()
                 chunks = self._next()
                 if self._stop.is_set():
                     return
-                finished = not chunks
-                self._items.put(Item(self.read, tuple(chunks), finished=finished))
-                if finished:
+                if not chunks:
+                    self._items.put(Item(self.read, finished=True))
                     return
+                size = sum(c.batch.nbytes + sum(len(b.data) for b in c.bad) for c in chunks)
+                item = Item(self.read, tuple(chunks), size=size)
+                for chunk in chunks:
+                    self._positions[chunk.partition] = chunk.position
+                with self._room:
+                    self._room.wait_for(partial(self._has_room, size))
+                    self._waiting_items += 1
+                    self._waiting_bytes += size
+                if not self._stop.is_set():
+                    self._items.put(item)
         except BaseException as error:
             self._items.put(Item(self.read, error=error))
+
+    def _has_room(self, size: int) -> bool:
+        if not self._waiting_items or self._stop.is_set():
+            return True
+        return self._waiting_items < self._max_items and self._waiting_bytes + size <= self._max_bytes
 
     def _next(self) -> list[Chunk]:
         """Return the next chunks; none means that the source is finished or the feed was stopped."""
         while not self._stop.is_set():
-            chunks = self.reader.read(max_rows=self._max_rows, timeout=_WAIT)
-            if chunks or self.reader.finished:
+            try:
+                if self.circuit.state != "closed":
+                    self._reopen()
+                chunks = self.reader.read(max_rows=self._max_rows, timeout=_WAIT)
+                finished = not chunks and self.reader.finished
+            except Exception as error:
+                self._stop.wait(self.circuit.failed(error))
+                continue
+            if self.circuit.state != "closed":
+                self.circuit.worked()
+            if chunks or finished:
                 return chunks
         return []
+
+    def _reopen(self) -> None:
+        """Open the source anew where it stood: a reader that failed may be in any state."""
+        self.circuit.trying()
+        self.reader.close()
+        self.reader = self._source.open(self._positions)

@@ -1,36 +1,74 @@
-"""The loop of a run: takes what the feeds bring, pushes it through the tasks, writes checkpoints in between."""
+"""The loop of a run: takes what the feeds bring, pushes it through the tasks, makes checkpoints in between."""
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from eventide.engines.local.checkpoint import Checkpoint, CheckpointStore
-from eventide.engines.local.feed import Feed, Item, Items
+from eventide.engines.local.checkpointing import Checkpointer, Done
+from eventide.engines.local.feed import WAKE, Feed, Item, Items
 from eventide.engines.local.options import LocalOptions
 from eventide.engines.local.plan import Plan
+from eventide.engines.local.requests import Requests
 from eventide.engines.local.result import Progress, RunResult
+from eventide.engines.local.savepoints import owner as savepoint_owner
 from eventide.engines.local.tasks import Flow, Saved, send
 from eventide.errors import CheckpointError, EventideError, RunError
 from eventide.model.machine import MAIN
 from eventide.model.protocols import Chunk, Position
 from eventide.model.time import MAX_TIME, MIN_TIME
 
-__all__ = ["Loop"]
+__all__ = ["Loop", "Totals"]
 
 _PROGRESS_SECONDS = 0.2
 _ROWS = 65_536
 _QUERY_ROWS = 524_288
 
 
+@dataclass(slots=True)
+class Totals:
+    """Events of a run up to some moment."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    late: int = 0
+    quarantined: int = 0
+
+    def plus(self, other: Totals) -> Totals:
+        """Return the sum."""
+        return Totals(
+            self.rows_in + other.rows_in,
+            self.rows_out + other.rows_out,
+            self.late + other.late,
+            self.quarantined + other.quarantined,
+        )
+
+
 class Loop:
-    """One run of a plan in this process.
+    """One attempt at running a plan in this process, from a checkpoint (or the beginning) until it ends or fails.
 
     Everything between two items happens in one thread (stateful nodes fork and join inside a push), so that a
     checkpoint between items is a consistent cut without any barrier.
+
+    Parameters
+    ----------
+    plan, options
+        What runs, and how.
+    store
+        Where checkpoints are kept; None keeps none.
+    stop
+        Set to stop cleanly.
+    on_progress
+        Called now and then.
+    run
+        Id of the run, of which this may be one of several attempts.
     """
 
     def __init__(
@@ -38,24 +76,30 @@ class Loop:
         plan: Plan,
         options: LocalOptions,
         *,
-        stop: threading.Event | None,
+        store: CheckpointStore | None,
+        stop: threading.Event,
         on_progress: Callable[[Progress], None] | None,
+        run: str = "",
     ) -> None:
         self._plan = plan
         self._options = options
-        self._stop = stop or threading.Event()
+        self._stop = stop
         self._on_progress = on_progress
         self._items: Items = queue.Queue()
         self._feeds: dict[str, Feed] = {}
         self._positions: dict[str, dict[str, Position]] = {label: {} for label in plan.sources}
         self._rows = 0
-        self._number = 0
         self._resumed = 0
         self._finished: set[str] = set()
         sinks = (t.sink for t in plan.sinks.values())
         self._publish: list[Callable[[], None]] = [s.publish for s in sinks if hasattr(s, "publish")]
-        name = plan.pipeline.name
-        self._store = CheckpointStore(options.checkpoint, name, keep=options.keep) if options.checkpoint else None
+        self._store = store
+        self._requests = Requests(store.folder if store else None)
+        self._checkpoints = Checkpointer(plan, store, number=0, wake=lambda: self._items.put(WAKE))
+        self._run = run
+        self.before = Totals()
+        self._cut_positions: dict[str, dict[str, Position]] = {}
+        self.opened = False
 
     def run(self) -> RunResult:
         """Run to the end, or until stopped."""
@@ -64,51 +108,79 @@ class Loop:
             self._open()
             self._work()
             ended = len(self._finished) == len(self._plan.sources)
-            self._checkpoint(final=ended)
-            return self._result(stopped=not ended)
-        finally:
-            self._close()
+            self._done(self._checkpoints.poll(wait=True))
+            self._begin(final=ended)
+            self._done(self._checkpoints.poll(wait=True))
+            result = self._result(stopped=not ended)
+        except BaseException:
+            with contextlib.suppress(Exception):  # what went wrong first is what matters
+                self._close()
+            raise
+        self._close()
+        return result
 
     # -- opening and closing
 
     def _open(self) -> None:
-        found = self._store.load() if self._store and self._options.resume else None
-        sinks: dict[str, Any] = {}
+        found = None
         if self._store is not None:
+            self._store.tidy()
+            if self._options.from_savepoint:
+                found = self._store.load(str(self._options.from_savepoint))
+            elif self._options.resume:
+                found = self._store.load()
             # A fresh run goes on counting, so that it never writes over a checkpoint that is there.
-            self._number = max(self._store.numbers(), default=0)
+            self._checkpoints.number = max(self._store.numbers(), default=0)
+        sinks: Mapping[str, Any] = {}
         if found is not None:
             self._restore(found)
             sinks = found.manifest["sinks"]
         nodes = {label: node for node, label in self._plan.pipeline.labels.items()}
         for label, task in self._plan.sinks.items():
             task.sink.open(self._plan.schemas[nodes[label], MAIN], sinks.get(label))
-            if label in sinks:
+            if found is not None and label in sinks:
                 # The crash may have come between the checkpoint and the commit of what it prepared.
-                task.sink.commit(self._number, sinks[label])
+                task.sink.commit(found.number, sinks[label])
         rows = self._options.batch_rows or (_QUERY_ROWS if self._plan.queries else _ROWS)
         for label, source in self._plan.sources.items():
-            reader = source.open(self._positions[label])
-            self._feeds[label] = Feed(label, reader, items=self._items, max_rows=rows)
+            self._feeds[label] = Feed(
+                label,
+                source,
+                self._positions[label],
+                items=self._items,
+                max_rows=rows,
+                max_bytes=self._options.queue_bytes,
+                policy=self._options.retry_policy,
+            )
+        if self._store is not None:
+            self._release(self._positions)
         for feed in self._feeds.values():
             feed.start()
+        self.opened = True
 
     def _restore(self, found: Checkpoint) -> None:
         if found.manifest["fingerprint"] != self._plan.pipeline.fingerprint:
             msg = f"checkpoint {found.number} of pipeline {self._plan.pipeline.name!r} is of another graph"
             hint = "the pipeline was changed since: run with resume=False (--fresh), or under another name"
             raise CheckpointError(msg, hint=hint)
-        self._number = self._resumed = found.number
-        self._positions = {label: dict(p) for label, p in found.manifest["positions"].items()}
+        self._resumed = found.number
+        if found.manifest["run"] == self._run:  # an earlier attempt of this run wrote it
+            self.before = Totals(**found.manifest["totals"])
+        self._positions |= {label: dict(p) for label, p in found.manifest["positions"].items()}
+        if found.manifest["final"]:
+            return  # every window was closed by the end of the input: what came since is input of its own
         for label, task in self._plan.tasks.items():
             task.load(Saved(found.manifest["tasks"][label], found.states.get(label, {})))
 
     def _close(self) -> None:
-        for feed in self._feeds.values():
-            feed.stop()
-        for task in self._plan.sinks.values():
-            task.sink.close()
-        self._plan.workers.close()
+        # Each is closed, whatever happens to the others: an open sink would keep its lock.
+        with contextlib.ExitStack() as closing:
+            closing.callback(self._plan.workers.close)
+            for task in self._plan.sinks.values():
+                closing.callback(task.sink.close)
+            closing.callback(self._checkpoints.close)
+            for feed in self._feeds.values():
+                closing.callback(feed.stop)
 
     # -- working
 
@@ -116,8 +188,7 @@ class Loop:
         interval = self._options.interval_seconds
         tick = self._options.tick_seconds if self._plan.ticks else _PROGRESS_SECONDS
         next_checkpoint = self._begun + interval
-        next_progress = self._begun + _PROGRESS_SECONDS
-        next_tick = self._begun
+        next_look = next_tick = self._begun
         while len(self._finished) < len(self._plan.sources) and not self._stop.is_set():
             now = time.monotonic()
             if self._plan.ticks and now >= next_tick:
@@ -127,22 +198,27 @@ class Loop:
             if self._store is None:
                 for publish in self._publish:
                     publish()
+            else:
+                self._done(self._checkpoints.poll())
             now = time.monotonic()
-            if self._on_progress is not None and now >= next_progress:
-                self._on_progress(self._progress())
-                next_progress = now + _PROGRESS_SECONDS
-            if self._store is not None and now >= next_checkpoint:
-                self._checkpoint()
-                next_checkpoint = time.monotonic() + interval
-        if self._on_progress is not None:
-            self._on_progress(self._progress())
+            if now >= next_look:
+                self._report()
+                self._requests.look()
+                next_look = now + _PROGRESS_SECONDS
+            due = now >= next_checkpoint or self._requests.waiting
+            if self._store is not None and due and not self._checkpoints.pending:
+                self._begin()
+                # Where the cut takes longer than the interval, half of the time is left for the work.
+                next_checkpoint = max(now + interval, 2 * time.monotonic() - now)
+        self._report()
 
     def _take(self, timeout: float) -> None:
         try:
             item = self._items.get(timeout=timeout)
         except queue.Empty:
             return
-        self._feeds[item.read].taken()
+        if item is WAKE:
+            return
         if item.error is not None:
             raise self._failed(item)
         if item.finished:
@@ -151,6 +227,7 @@ class Loop:
             return
         for chunk in item.chunks:
             self._chunk(item.read, chunk)
+        self._feeds[item.read].taken(item)
 
     def _chunk(self, read: str, chunk: Chunk) -> None:
         self._rows += chunk.batch.num_rows
@@ -177,59 +254,91 @@ class Loop:
 
     # -- checkpoints
 
-    def _checkpoint(self, *, final: bool = False) -> None:
-        """Commit everything up to here: always at the end, in between only where checkpoints are kept."""
-        number = self._number + 1
-        prepared = {label: dict(t.sink.prepare(number)) for label, t in self._plan.sinks.items()}
-        if self._store is not None:
-            saved = {label: task.save() for label, task in self._plan.tasks.items()}
-            manifest = {
-                "pipeline": self._plan.pipeline.name,
-                "fingerprint": self._plan.pipeline.fingerprint,
-                "final": final,
-                "written": time.time_ns(),
-                "positions": {r: {p: dict(v) for p, v in ps.items()} for r, ps in self._positions.items()},
-                "sinks": prepared,
-                "tasks": {label: dict(s.data) for label, s in saved.items()},
-            }
-            self._store.save(Checkpoint(number, manifest, {n: s.tables for n, s in saved.items() if s.tables}))
-        for label, task in self._plan.sinks.items():
-            task.sink.commit(number, prepared[label])
-        self._number = number
+    def _begin(self, *, final: bool = False) -> None:
+        """Cut everything up to here: always at the end, in between only where checkpoints are kept."""
+        self._requests.begin()
+        pipeline = self._plan.pipeline
+        facts = {
+            "pipeline": pipeline.name,
+            "fingerprint": pipeline.fingerprint,
+            "run": self._run,
+            "totals": asdict(self._totals()),
+            "final": final,
+        }
+        self._cut_positions = {label: dict(positions) for label, positions in self._positions.items()}
+        self._checkpoints.begin(self._cut_positions, facts)
+
+    def _done(self, done: Done | None) -> None:
+        if done is None:
+            return
+        self._release(done.released)
+        for name in self._requests.begun:
+            self._requests.answer(name, partial(self._keep_as, name))
+
+    def _keep_as(self, name: str) -> None:
+        self._checkpoints.keep_as(name)
+        for label, feed in self._feeds.items():
+            if hasattr(feed.reader, "release"):
+                owner = savepoint_owner(self._plan.pipeline.name, name, label)
+                feed.reader.release(owner, self._cut_positions.get(label, {}))
+
+    def _release(self, released: Mapping[str, Mapping[str, Position]]) -> None:
+        """Tell the sources before which positions this pipeline will never read again."""
+        for label, feed in self._feeds.items():
+            release = getattr(feed.reader, "release", None)
+            if release is not None:
+                release(f"{self._plan.pipeline.name}/{label}", released.get(label, {}))
 
     # -- reporting
 
-    def _counts(self) -> tuple[int, int, int]:
+    def _totals(self) -> Totals:
         counts = [t.counts for t in self._plan.tasks.values()]
         out = sum(t.counts.rows_out for t in self._plan.sinks.values())
-        return out, sum(c.late for c in counts), self._plan.quarantine.rows
+        now = Totals(self._rows, out, sum(c.late for c in counts), self._plan.quarantine.rows)
+        return self.before.plus(now)
 
-    def _watermark(self) -> int:
+    @property
+    def watermark(self) -> int:
+        """The lowest watermark."""
         marks = [getattr(t, "watermark", None) for t in self._plan.tasks.values()]
         known = [m for m in marks if m is not None]
         return min(known) if known else MIN_TIME
 
+    def _report(self) -> None:
+        if self._on_progress is not None:
+            self._on_progress(self._progress())
+
     def _progress(self) -> Progress:
-        out, late, quarantined = self._counts()
+        total = self._totals()
         backlogs = [f.reader.backlog() for f in self._feeds.values()]
         known = [b for b in backlogs if b is not None]
-        seconds = time.monotonic() - self._begun
-        backlog = sum(known) if known else None
-        return Progress(seconds, self._rows, out, late, quarantined, self._watermark(), backlog)
+        waiting = [f"{f.read}: {f.circuit.reason}" for f in self._feeds.values() if f.circuit.state != "closed"]
+        return Progress(
+            seconds=time.monotonic() - self._begun,
+            rows_in=total.rows_in,
+            rows_out=total.rows_out,
+            late=total.late,
+            quarantined=total.quarantined,
+            watermark=self.watermark,
+            backlog=sum(known) if known else None,
+            state="waiting" if waiting else "running",
+            reason="; ".join(waiting),
+        )
 
     def _result(self, *, stopped: bool) -> RunResult:
-        out, late, quarantined = self._counts()
+        total = self._totals()
         return RunResult(
             pipeline=self._plan.pipeline.name,
             fingerprint=self._plan.pipeline.fingerprint,
             seconds=time.monotonic() - self._begun,
-            rows_in=self._rows,
-            rows_out=out,
-            late=late,
-            quarantined=quarantined,
-            watermark=self._watermark(),
+            rows_in=total.rows_in,
+            rows_out=total.rows_out,
+            late=total.late,
+            quarantined=total.quarantined,
+            watermark=self.watermark,
             stopped=stopped,
             resumed_from=self._resumed,
-            checkpoint=self._number if self._store else 0,
+            checkpoint=self._checkpoints.number if self._store else 0,
+            run=self._run,
             ledger=self._plan.ledger(),
         )

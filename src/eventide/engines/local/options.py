@@ -10,6 +10,7 @@ from typing import Any
 
 from eventide.errors import ConfigError, near_names
 from eventide.model.time import duration
+from eventide.retry import RetryPolicy
 
 __all__ = ["LocalOptions", "options_of"]
 
@@ -34,10 +35,20 @@ class LocalOptions:
         How many checkpoints are kept.
     resume
         Go on from the newest checkpoint when there is one.
+    from_savepoint
+        Begin from this savepoint (its name, or the folder of a savepoint or checkpoint) and not from the newest
+        checkpoint.
     quarantine
         Root of the log whose topic ``quarantine`` takes what cannot be processed; None is the default log.
     tick
         How often the processing-time clock ticks, where anything listens.
+    queue_bytes
+        How much each source may read ahead, in bytes (one batch at least). The memory of a run is bounded by this
+        for each source, what its operators remember, and what its sinks hold back until a checkpoint.
+    retries
+        How many failures in a row of a source, a sink or the disk are borne before the run fails; 0: any number.
+    longest_wait
+        Between two tries; waits begin at a tenth of a second and double.
     """
 
     lanes: int = 0
@@ -48,6 +59,10 @@ class LocalOptions:
     resume: bool = True
     quarantine: str | Path | None = None
     tick: str | timedelta = "100ms"
+    from_savepoint: str | Path | None = None
+    queue_bytes: int = 1 << 26
+    retries: int = 0
+    longest_wait: str | timedelta = "30s"
 
     @property
     def lane_count(self) -> int:
@@ -72,6 +87,11 @@ class LocalOptions:
         """Seconds between two ticks of the clock."""
         return duration(self.tick, what="tick") / 1e9
 
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """How what fails for a passing reason is tried again."""
+        return RetryPolicy(longest=duration(self.longest_wait, what="longest_wait") / 1e9, attempts=self.retries)
+
 
 def options_of(values: dict[str, Any]) -> LocalOptions:
     """Return checked options.
@@ -92,10 +112,13 @@ def options_of(values: dict[str, Any]) -> LocalOptions:
             msg = f"the local engine has no option {name!r}"
             raise ConfigError(msg, hint=near_names(name, known))
     options = LocalOptions(**values)
-    for name in ("lanes", "batch_rows", "keep"):
+    for name, least in (("lanes", 0), ("batch_rows", 0), ("keep", 1), ("queue_bytes", 1), ("retries", 0)):
         value = getattr(options, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < (name == "keep"):
-            msg = f"{name}={value!r} is not a whole number of {'1' if name == 'keep' else '0'} or more"
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            msg = f"{name}={value!r} is not a whole number of {least} or more"
             raise ConfigError(msg, hint="leave it out for the default")
-    _ = options.interval_seconds, options.tick_seconds
+    _ = options.interval_seconds, options.tick_seconds, options.retry_policy
+    if options.from_savepoint and options.checkpoint is None:
+        msg = "from_savepoint needs a folder for checkpoints"
+        raise ConfigError(msg, hint="give checkpoint='folder' too: the run goes on writing checkpoints there")
     return options

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from eventide.engines.local.ledger import Counts, Ledger
 from eventide.model.time import MIN_TIME, format_time
 
-__all__ = ["Counts", "Progress", "RunResult"]
+__all__ = ["Counts", "Progress", "RunResult", "RunState"]
+
+
+RunState: TypeAlias = Literal["running", "waiting", "stopping"]
+"""Waiting: something outside is not there, and the run tries again by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A running pipeline at one moment."""
+    """A running pipeline at one moment; `reason` says what a run that waits is waiting for."""
 
     seconds: float
     rows_in: int
@@ -22,6 +26,8 @@ class Progress:
     quarantined: int
     watermark: int
     backlog: int | None
+    state: RunState = "running"
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,10 @@ class RunResult:
         Number of the checkpoint it began from and of the last one written; 0 is none.
     ledger
         Counts of every stage, those of the runs that this one went on from included.
+    run
+        Id of the run.
+    restarts
+        How often it went back to a checkpoint by itself, because something outside had failed.
     """
 
     pipeline: str
@@ -62,6 +72,8 @@ class RunResult:
     resumed_from: int
     checkpoint: int
     ledger: Ledger
+    run: str = ""
+    restarts: int = 0
 
     @property
     def ledger_balanced(self) -> bool:

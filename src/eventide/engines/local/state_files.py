@@ -1,0 +1,197 @@
+"""State tables as files of a checkpoint: large ones each in a file, small ones together, every one with a checksum.
+
+A table that is the very object that the checkpoint before had is not written again: its file is linked. So an
+operator makes its checkpoints incremental by returning the same table for what did not change.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import weakref
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from eventide.model.state import State
+
+__all__ = ["StateFiles", "copy_folder", "read_states", "sync_folder", "write_file"]
+
+_LARGE_BYTES = 1 << 18
+_PACK = "small.bin"
+_ALIGN = 64
+
+
+class _Checked:
+    """A file that Arrow writes to, with the checksum of what went through."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.crc = self.size = 0
+        self.closed = False
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        self.crc = zlib.crc32(view, self.crc)
+        self.size += view.nbytes
+        self._file.write(view)
+        return view.nbytes
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+
+class StateFiles:
+    """Writes the tables of one checkpoint after another.
+
+    Parameters
+    ----------
+    links
+        Whether a file may be a link to that of the checkpoint before.
+    """
+
+    def __init__(self, *, links: bool = True) -> None:
+        self._links = links
+        self._before: dict[tuple[str, str], tuple[Callable[[], pa.Table | None], dict[str, Any]]] = {}
+        self._folder = Path()
+
+    def write(
+        self, folder: Path, states: Mapping[str, State], *, checkpoint: int
+    ) -> tuple[dict[str, dict[str, dict[str, Any]]], int]:
+        """Write and sync all tables; return where each one is, and how many bytes were written."""
+        entries: dict[str, dict[str, dict[str, Any]]] = {}
+        written = number = 0
+        self._now: dict[tuple[str, str], tuple[Callable[[], pa.Table | None], dict[str, Any]]] = {}
+        small: list[tuple[dict[str, Any], pa.Buffer]] = []
+        for task, tables in sorted(states.items()):
+            entries[task] = {}
+            for name, table in sorted(tables.items()):
+                if table.nbytes < _LARGE_BYTES:
+                    entry: dict[str, Any] = {}
+                    small.append((entry, _as_buffer(table)))
+                else:
+                    entry = self._link(folder, (task, name), table) or _large(
+                        folder / f"{checkpoint:08d}-{number:04d}.arrow", table
+                    )
+                    written += 0 if entry.pop("linked", False) else entry["length"]
+                    self._now[task, name] = weakref.ref(table), entry
+                    number += 1
+                entries[task][name] = entry
+        if small:
+            written += _write_pack(folder / _PACK, small)
+        return entries, written
+
+    def written(self, folder: Path) -> None:
+        """Say that the checkpoint is complete, under its final name: the next one may link to its files."""
+        self._before, self._folder = self._now, folder
+
+    def _link(self, folder: Path, key: tuple[str, str], table: pa.Table) -> dict[str, Any] | None:
+        reference, entry = self._before.get(key, (None, {}))
+        if not self._links or reference is None or reference() is not table:
+            return None
+        try:
+            os.link(self._folder / entry["file"], folder / entry["file"])
+        except OSError:
+            return None  # no links here, or the checkpoint before is gone: written like any other
+        return {**entry, "linked": True}
+
+
+def _large(path: Path, table: pa.Table) -> dict[str, Any]:
+    with path.open("wb", buffering=0) as file:
+        checked = _Checked(file)
+        with pa.PythonFile(checked, mode="w") as out, pa.ipc.new_stream(out, table.schema) as writer:
+            writer.write_table(table)
+        os.fsync(file.fileno())
+    return {"file": path.name, "offset": 0, "length": checked.size, "crc": checked.crc}
+
+
+def read_states(folder: Path, entries: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, State]:
+    """Return the tables of a checkpoint, mapped from its files.
+
+    Raises
+    ------
+    ValueError
+        A checksum is wrong.
+    """
+    files: dict[str, pa.Buffer] = {}
+    states: dict[str, State] = {}
+    for task, tables in entries.items():
+        states[task] = {}
+        for name, entry in tables.items():
+            file = str(entry["file"])
+            if file not in files:
+                with pa.memory_map(str(folder / file)) as mapped:
+                    files[file] = mapped.read_buffer()
+            data = files[file].slice(entry["offset"], entry["length"])
+            if data.size != entry["length"] or zlib.crc32(memoryview(data)) != entry["crc"]:
+                msg = f"{file} is not what was written (table {name!r} of {task!r})"
+                raise ValueError(msg)
+            states[task][name] = pa.ipc.open_stream(data).read_all()
+    return states
+
+
+def _as_buffer(table: pa.Table) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def _write_pack(path: Path, small: list[tuple[dict[str, Any], pa.Buffer]]) -> int:
+    pieces: list[bytes] = []
+    at = 0
+    for entry, data in small:
+        entry.update(file=path.name, offset=at, length=data.size, crc=zlib.crc32(memoryview(data)))
+        padding = -data.size % _ALIGN
+        pieces += [data.to_pybytes(), bytes(padding)]
+        at += data.size + padding
+    write_file(path, b"".join(pieces))
+    return at
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file and make it durable."""
+    with path.open("wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy the files of a folder by links where that is possible, durably."""
+    target.mkdir(parents=True)
+    for file in source.iterdir():
+        try:
+            os.link(file, target / file.name)
+        except OSError:
+            shutil.copyfile(file, target / file.name)
+            with (target / file.name).open("rb") as copied:
+                os.fsync(copied.fileno())
+    sync_folder(target)
