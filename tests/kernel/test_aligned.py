@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from eventide.errors import UsageError
 from eventide.kernel.compiled import have_compiler
 from eventide.kernel.hashing import key_groups, key_hashes
-from eventide.kernel.window import aligned
+from eventide.kernel.window import results
 from eventide.kernel.window.aligned import AlignedWindowMachine
 from eventide.kernel.window.build import window_machine
 from eventide.kernel.window.order import hash_order
@@ -378,7 +378,7 @@ def test_many_groups_leave_in_the_order_of_their_hashes(monkeypatch):
     table = events(5_000)
     orders = []
     for limit in (10, 10_000):
-        monkeypatch.setattr(aligned, "_SORT_AFTER", limit)
+        monkeypatch.setattr(results, "_SORT_AFTER", limit)
         out = machine_of(tumbling("1s"), ("k",), table.schema, aggregates=(("n", ag.count()),)).push(
             Step(0, 0, table, MAX_TIME, end=True)
         )

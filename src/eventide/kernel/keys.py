@@ -144,6 +144,10 @@ class KeyIndex:
             out = [self._bytes.rows(slots).array(_valid(self._bytes, slots), self._plain[0])]
         return [_as(a, t) for a, t in zip(out, self.types, strict=True)]
 
+    def column_of(self, words: npt.NDArray[np.int64]) -> pa.Array:
+        """Return keys of one 64-bit word as the column of the schema."""
+        return _as(words_to_array(words, NO_MASK, self._plain[0]), self.types[0])
+
     @property
     def word_table(self) -> WordTable:
         """The compiled table of keys that are one 64-bit word, for loops that fill it themselves."""

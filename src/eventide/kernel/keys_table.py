@@ -103,6 +103,25 @@ class WordTable(_Slots):
         self._meta[:] = 0
         self._meta[loops.NULL] = -1
 
+    def begin_with(self, table: npt.NDArray[np.int32], words: npt.NDArray[np.int64]) -> None:
+        """Take over keys, of which word i has slot i, into this empty table.
+
+        Parameters
+        ----------
+        table
+            A hash table of these slots.
+        words
+            The keys, none of them null.
+        """
+        while self.capacity < words.size:
+            self.grow()
+        self._keys[: words.size] = words
+        self._meta[loops.NEXT] = words.size
+        if table.size == self._table.size:
+            self._table[:] = table
+        else:
+            loops.fill_words(self._table, self._keys, words.size, -1)
+
     @property
     def arrays(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], Slots, npt.NDArray[np.int64]]:
         """The table, the keys by slot, the free slots and the counters, for loops that fill it themselves."""

@@ -22,13 +22,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from eventide.kernel.aggregates.accumulator import Slots, State, Store, Times, grown, plain_array
 from eventide.kernel.aggregates.columns import Column, numbers_of
 from eventide.kernel.compiled import have_compiler
+from eventide.kernel.keys_words import NO_MASK, Mask
 
-__all__ = ["Moments"]
+__all__ = ["CUT", "Moments"]
+
+CUT = 256
+"""Values that compiled loops take at a time: what is between their steps stays in the first-level cache."""
 
 _NAMES = ("count", "flags", "bound1", "a0", "a1", "a2", "a3", "bound2", "b0", "b1", "b2", "b3", "b4")
 
@@ -55,7 +60,7 @@ class Moments:
         self._loops = _loops()
 
     @property
-    def arrays(self) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.float64]]]:
+    def arrays(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """The words of all slots, as integers and as floats over the same memory."""
         return self._ints, self._floats
 
@@ -69,6 +74,11 @@ class Moments:
         self._floats = self._ints.view(np.float64)[:0]
         self._ints = grown(self._ints, capacity)
         self._floats = self._ints.view(np.float64)
+
+    def counts(self, slots: Slots) -> npt.NDArray[np.int64]:
+        """Return how many values, nulls left out, slots have met."""
+        counts: npt.NDArray[np.int64] = self._ints[slots, 0]
+        return counts
 
     def clear(self) -> None:
         """Make all slots empty and keep the memory."""
@@ -90,11 +100,16 @@ class Moments:
 
     def finish(self, slots: Slots, what: str, *, ddof: int = 0) -> pa.Array:
         """Return ``"sum"``, ``"mean"``, ``"var"`` or ``"std"`` of slots."""
+        out, null = self.results(slots, what, ddof=ddof)
+        return pa.array(out, pa.float64(), mask=null if null.size else None)
+
+    def results(self, slots: Slots, what: str, *, ddof: int = 0) -> tuple[npt.NDArray[np.float64], Mask]:
+        """Return the same as `finish`, as numbers and which of them are null (`NO_MASK`: none)."""
         out = np.empty(slots.size, np.float64)
         valid = np.empty(slots.size, np.bool_)
         code = ("sum", "mean", "var", "std").index(what)
         self._loops.finish_moments(slots, code, ddof, self._ints, self._floats, out, valid)
-        return pa.array(out, pa.float64(), mask=None if valid.all() else ~valid)
+        return out, NO_MASK if valid.all() else ~valid
 
     def snapshot(self, slots: Slots) -> State:
         """Return the state of slots as columns."""

@@ -7,6 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from eventide.kernel.aggregates.binned_add import update_moments
+from eventide.kernel.aggregates.binned_words import (
+    BINS1,
+    BINS2,
+    BOUND1,
+    BOUND2,
+    COUNT,
+    FLAGS,
+    MINUS,
+    NAN,
+    PLUS,
+    SPLIT,
+    shift_bins,
+    top_of,
+)
 from eventide.kernel.compiled import compiled
 
 __all__ = ["finish_moments", "merge_moments", "update_moments"]
@@ -14,157 +29,7 @@ __all__ = ["finish_moments", "merge_moments", "update_moments"]
 # A slot that indexes an array is made unsigned first: numba then leaves out the test for negative indices, which
 # in the merge costs three times the work itself.
 
-# Where things lie in the words of a slot; see `binned`.
-COUNT, FLAGS, BOUND1, BINS1, BOUND2, BINS2 = 0, 1, 2, 3, 7, 8
-_NAN, _PLUS, _MINUS, _BIG = 1, 2, 4, 8
-_LOWEST = -33  # absolute index of the lowest bin: below, a magic constant would be subnormal
-_HUGE = 30  # absolute index above which a magic constant would overflow
-_STEP = 2.0**-32
-_MAGIC = 1.5 * 2.0**21  # times the bound: 1.5 * 2**52 units of the top bin
-_SPLIT = 134217729.0  # 2**27 + 1 (Dekker)
 _ENOUGH = 2.0**-48
-
-
-@compiled
-def _bits(x: Any) -> Any:
-    return np.float64(x).view(np.int64)
-
-
-@compiled
-def _top_of(bound: float) -> int:
-    """Return the absolute index of the top bin."""
-    if bound < 0.0:
-        return int(-bound)
-    return ((int(_bits(bound)) >> 52) - 1023 - 31) >> 5
-
-
-@compiled
-def _bound_of(top: int) -> float:
-    return -float(top) if top > _HUGE else math.ldexp(1.0, 31 + 32 * top)
-
-
-@compiled
-def _shift(ints: Any, slot: Any, at: int, bins: Any, by: int) -> None:
-    for k in range(bins - 1, -1, -1):
-        ints[slot, at + k] = ints[slot, at + k - by] if k >= by else 0
-
-
-@compiled
-def _first_bound(x: float, bins: int) -> Any:
-    """Return the bound that a first value sets, or 0 for a value that only `_deposit_rare` can take."""
-    biased = (_bits(x) >> 52) & 2047
-    if biased == 0 or biased == 2047:
-        return 0.0
-    top = max((biased - 1022) >> 5, _LOWEST + bins - 1)
-    if top > _HUGE:
-        return 0.0
-    return np.int64((1023 + 31 + 32 * top) << 52).view(np.float64)
-
-
-@compiled
-def _deposit_rare(ints: Any, floats: Any, slot: Any, where: int, bins: Any, x: float, flag: bool) -> None:
-    """Add a value that does not fit below the bound: the first, a larger one, a huge one, zero or not finite."""
-    if x == 0.0:
-        return
-    if not math.isfinite(x):
-        if not flag:
-            ints[slot, FLAGS] |= _BIG
-        elif x != x:
-            ints[slot, FLAGS] |= _NAN
-        else:
-            ints[slot, FLAGS] |= _PLUS if x > 0 else _MINUS
-        return
-    exponent = math.frexp(x)[1]
-    top = max(exponent >> 5, _LOWEST + bins - 1)
-    bound = floats[slot, where]
-    if bound != 0.0:
-        old = _top_of(bound)
-        if top > old:
-            _shift(ints, slot, where + 1, bins, min(top - old, bins))
-        else:
-            top = old
-    floats[slot, where] = _bound_of(top)
-    y = math.ldexp(x, -32 * top)
-    for k in range(bins):
-        r = np.rint(y)
-        ints[slot, where + 1 + k] += np.int64(r)
-        y = (y - r) * 4294967296.0
-
-
-@compiled
-def update_moments(slots: Any, values: Any, valid: Any, order: int, ints: Any, floats: Any) -> None:
-    """Add values to the binned sums of their slots, and with order 2 their squares."""
-    any_null = valid.size > 0
-    for i in range(slots.size):
-        if slots[i] < 0 or (any_null and not valid[i]):
-            continue
-        s = np.uint64(slots[i])
-        x = np.float64(values[i])
-        ints[s, COUNT] += 1
-        bound = floats[s, BOUND1]
-        if bound == 0.0:
-            bound = _first_bound(x, 4)
-            floats[s, BOUND1] = bound
-        if abs(x) < bound:
-            c = bound * _MAGIC
-            v = x + c
-            ints[s, 3] += _bits(v) - _bits(c)
-            rest = x - (v - c)
-            c *= _STEP
-            v = rest + c
-            ints[s, 4] += _bits(v) - _bits(c)
-            rest -= v - c
-            c *= _STEP
-            v = rest + c
-            ints[s, 5] += _bits(v) - _bits(c)
-            rest -= v - c
-            c *= _STEP
-            v = rest + c
-            ints[s, 6] += _bits(v) - _bits(c)
-        else:
-            _deposit_rare(ints, floats, s, BOUND1, 4, x, True)
-        if order < 2:
-            continue
-        t = x * _SPLIT
-        high = t - (t - x)
-        low = x - high
-        p = x * x
-        e = ((high * high - p) + 2.0 * (high * low)) + low * low
-        bound = floats[s, BOUND2]
-        if bound == 0.0:
-            bound = _first_bound(p, 5)
-            floats[s, BOUND2] = bound
-        if p < bound:
-            c = bound * _MAGIC
-            v = p + c
-            ints[s, 8] += _bits(v) - _bits(c)
-            p -= v - c
-            c *= _STEP
-            v = p + c
-            w = e + c
-            ints[s, 9] += (_bits(v) - _bits(c)) + (_bits(w) - _bits(c))
-            p -= v - c
-            e -= w - c
-            c *= _STEP
-            v = p + c
-            w = e + c
-            ints[s, 10] += (_bits(v) - _bits(c)) + (_bits(w) - _bits(c))
-            p -= v - c
-            e -= w - c
-            c *= _STEP
-            v = p + c
-            w = e + c
-            ints[s, 11] += (_bits(v) - _bits(c)) + (_bits(w) - _bits(c))
-            p -= v - c
-            e -= w - c
-            c *= _STEP
-            v = p + c
-            w = e + c
-            ints[s, 12] += (_bits(v) - _bits(c)) + (_bits(w) - _bits(c))
-        else:
-            _deposit_rare(ints, floats, s, BOUND2, 5, p, False)
-            if math.isfinite(e):
-                _deposit_rare(ints, floats, s, BOUND2, 5, e, False)
 
 
 @compiled
@@ -173,15 +38,15 @@ def _merge_bins(a: Any, fa: Any, i: Any, b: Any, fb: Any, j: Any, where: int, bi
     if other == 0.0:
         return
     mine = fa[i, where]
-    top = _top_of(other)
+    top = top_of(other)
     if mine == 0.0:
         fa[i, where] = other
         by = 0
     else:
-        old = _top_of(mine)
+        old = top_of(mine)
         by = old - top
         if by < 0:
-            _shift(a, i, where + 1, bins, min(-by, bins))
+            shift_bins(a, i, where + 1, bins, min(-by, bins))
             fa[i, where] = other
             by = 0
     for k in range(bins - by):
@@ -194,6 +59,10 @@ def merge_moments(into: Any, source: Any, order: int, ints: Any, floats: Any, ot
     for m in range(into.size):
         i = np.uint64(into[m])
         j = np.uint64(source[m])
+        if ints[i, COUNT] == 0:  # the first of what is merged into a slot
+            for k in range(ints.shape[1]):
+                ints[i, k] = others[j, k]
+            continue
         ints[i, COUNT] += others[j, COUNT]
         ints[i, FLAGS] |= others[j, FLAGS]
         if floats[i, BOUND1] == other_floats[j, BOUND1]:
@@ -250,9 +119,9 @@ def _scaled(x: float, top: int) -> float:
 
 @compiled
 def _special(flags: int) -> float:
-    if flags & _NAN or (flags & _PLUS and flags & _MINUS):
+    if flags & NAN or (flags & PLUS and flags & MINUS):
         return np.nan
-    return np.inf if flags & _PLUS else -np.inf
+    return np.inf if flags & PLUS else -np.inf
 
 
 @compiled
@@ -267,10 +136,10 @@ def _load(ints: Any, s: Any, at: int, bins: int, digits: Any) -> None:
 @compiled
 def _product(a: float, b: float) -> Any:
     """Return a product and its error (Dekker 1971)."""
-    t = a * _SPLIT
+    t = a * SPLIT
     ah = t - (t - a)
     al = a - ah
-    t = b * _SPLIT
+    t = b * SPLIT
     bh = t - (t - b)
     bl = b - bh
     p = a * b
@@ -340,8 +209,8 @@ def _hard_variances(
         s = np.uint64(slots[i])
         _load(ints, s, BINS1, 4, one)
         _load(ints, s, BINS2, 5, two)
-        t1 = _top_of(floats[s, BOUND1])
-        t2 = _top_of(floats[s, BOUND2])
+        t1 = top_of(floats[s, BOUND1])
+        t2 = top_of(floats[s, BOUND2])
         x = _exact_variance(ints[s, COUNT], ddof, t1, t2, one, two, work)
         out[i] = math.sqrt(x) if what == 3 else x
 
@@ -366,8 +235,8 @@ def finish_moments(slots: Any, what: int, ddof: int, ints: Any, floats: Any, out
             elif floats[s, BOUND2] != 0.0:
                 _load(ints, s, BINS1, 4, one)
                 _load(ints, s, BINS2, 5, two)
-                t1 = _top_of(floats[s, BOUND1])
-                t2 = _top_of(floats[s, BOUND2])
+                t1 = top_of(floats[s, BOUND1])
+                t2 = top_of(floats[s, BOUND2])
                 x = _easy_variance(n, ddof, t1, t2, one, two)
                 hard += x < 0.0
                 out[i] = math.sqrt(x) if what == 3 and x > 0.0 else x
@@ -381,6 +250,6 @@ def finish_moments(slots: Any, what: int, ddof: int, ints: Any, floats: Any, out
                 q = x / n
                 p, e = _product(q, float(n))
                 x = q + ((x - p) - e + low) / n
-            out[i] = _scaled(x, _top_of(floats[s, BOUND1]) + 1 - down)
+            out[i] = _scaled(x, top_of(floats[s, BOUND1]) + 1 - down)
     if hard > 0:
         _hard_variances(slots, what, ddof, ints, floats, out, work, one, two)

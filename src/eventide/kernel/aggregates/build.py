@@ -8,12 +8,14 @@ import pyarrow as pa
 
 from eventide.errors import UnknownNameError, near_names
 from eventide.kernel.aggregates.accumulator import Accumulator, Slots, State, Store, Times
+from eventide.kernel.aggregates.binned import Moments
 from eventide.kernel.aggregates.counts import count
 from eventide.kernel.aggregates.expression import expression
 from eventide.kernel.aggregates.extremes import edge, extreme
 from eventide.kernel.aggregates.linear_fit import linear_fit
 from eventide.kernel.aggregates.lists import collect, exact_quantile, n_unique, top_k
 from eventide.kernel.aggregates.moments import OfMoments, moments, sum_
+from eventide.kernel.aggregates.row_count import RowCount
 from eventide.kernel.aggregates.sketch import sketch_quantile
 from eventide.model.aggregate import Aggregate
 from eventide.model.schema import aggregate_type
@@ -143,8 +145,20 @@ class Accumulators:
         for one in self._all:
             if isinstance(one, OfMoments):
                 one.moments = by_column[one.columns[0]].moments
-        self._stores += [lead.moments for lead in by_column.values()]
+        self._count_beside([lead.moments for lead in by_column.values()], same.get(("count", ())))
         self.capacity = 0
+
+    def _count_beside(self, moments: list[Moments], rows: Accumulator | None) -> None:
+        """Let the moments of a column count the rows, where there are any."""
+        if moments:
+            beside = RowCount(moments[0])
+            self._all = [beside if one is rows else one for one in self._all]
+            self._stores = [*(store for store in self._stores if store is not rows), beside, *moments]
+
+    @property
+    def all(self) -> Sequence[Accumulator]:
+        """The kernel of every aggregate, in order."""
+        return self._all
 
     @property
     def stores(self) -> Sequence[Store]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from eventide.kernel.aggregates.accumulator import Accumulator, Slots, State, Store, Times
 from eventide.kernel.aggregates.binned import Moments
 from eventide.kernel.aggregates.counts import IntegerSum
+from eventide.kernel.keys_words import Mask
 from eventide.model.aggregate import Aggregate
 
 __all__ = ["OfMoments", "moments", "sum_"]
@@ -50,6 +53,10 @@ class OfMoments:
     def finish(self, slots: Slots, starts: Times | None = None) -> pa.Array:
         """Return the result of slots."""
         return self.moments.finish(slots, self._what, ddof=self._ddof)
+
+    def results(self, slots: Slots) -> tuple[npt.NDArray[np.float64], Mask]:
+        """Return the same as `finish`, as numbers and which of them are null (`NO_MASK`: none)."""
+        return self.moments.results(slots, self._what, ddof=self._ddof)
 
     def snapshot(self, slots: Slots) -> State:
         """Return the state of slots as columns."""

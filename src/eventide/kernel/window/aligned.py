@@ -25,14 +25,16 @@ from eventide.kernel.keys_words import NO_MASK, Mask, buffer_view
 from eventide.kernel.window.blocks import MOST_PANES, SHARED_ROWS, Block, Groups, Helpers
 from eventide.kernel.window.fused import fused
 from eventide.kernel.window.grid import grid_of
-from eventide.kernel.window.order import hash_order, permuted, time_span
+from eventide.kernel.window.order import time_span
+from eventide.kernel.window.results import ResultWriter
+from eventide.kernel.window.roster import MOST_KEYS, Roster
 from eventide.model.aggregate import Aggregate
-from eventide.model.batch import WATERMARK_COLUMN, concat, visible
+from eventide.model.batch import WATERMARK_COLUMN, visible
 from eventide.model.graph import Window
 from eventide.model.machine import LATE, MAIN, Emit, Step
 from eventide.model.schema import window_schema
 from eventide.model.state import ALL_GROUPS, GROUP_COLUMN, State, group_array, select_groups
-from eventide.model.time import EVENT_TIME, MAX_TIME, MIN_TIME
+from eventide.model.time import MAX_TIME, MIN_TIME
 from eventide.model.window import Sliding, Tumbling
 
 __all__ = ["AlignedWindowMachine", "is_aligned"]
@@ -57,7 +59,8 @@ _CROWDED = 400
 
 _NO_PANES = np.empty(0, np.int64)
 
-_SORT_AFTER = 65_536
+_TRIES = 8
+"""When the keys have changed so often in a row from one pane to the next, panes begin empty."""
 
 _LARGE = 8 << 20
 
@@ -124,10 +127,12 @@ class AlignedWindowMachine:
         self._event_time = event_time
         self._groups = groups
         self._at_end = node.timestamp == "end"
-        self._out = window_schema(node, self._schema, self._keys)
         self._grid = grid_of(node.window)
         self._empty = Accumulators(self._aggregates, self._schema, event_time)
         self._fused = fused(self._schema, self._keys, self._empty)
+        self._writer = ResultWriter(
+            window_schema(node, self._schema, self._keys), self._grid, keys=self._make_keys(1), at_end=self._at_end
+        )
         self._helpers: Helpers | None = None
         self._spares: list[Block] = []
         self._taken = 0
@@ -139,6 +144,8 @@ class AlignedWindowMachine:
         self._blocks: list[list[Block]] = [[] for _ in range(self._grid.overlap)]
         self._fill = 0  # groups per pane of the last block that was dropped
         self._room = 256  # groups of the last window that was merged
+        self._roster: Roster | None = None  # keys that panes begin with
+        self._tries = 0  # how often in a row the roster did not fit
         self._dropped: list[Block] = []  # large and done; memory is given back by later steps
 
     def share(self, helpers: Helpers) -> bool:
@@ -290,7 +297,8 @@ class AlignedWindowMachine:
 
     def _block(self, first: int, stop: int) -> Block:
         if self._spares and stop - first == 1:
-            return self._spares.pop().again(first, start=self._grid.pane_start(first), pane=self._grid.pane)
+            start = self._grid.pane_start(first)
+            return self._spares.pop().again(first, start=start, pane=self._grid.pane, roster=self._roster)
         room = min(self._fill + (self._fill >> 3), 1 << 24) * (stop - first)
         return Block(
             first,
@@ -301,6 +309,7 @@ class AlignedWindowMachine:
             accumulators=self._empty.another(),
             fused=self._fused,
             spares=self._spares,
+            roster=self._roster,
             capacity=max(256, min(room, max(_ROOM, self._fill + (self._fill >> 3)))),
         )
 
@@ -311,32 +320,43 @@ class AlignedWindowMachine:
 
     def _close(self, closed: int) -> list[Emit]:
         """Emit the windows up to `closed`, and drop the blocks that no window needs any more."""
+        writer = self._writer
         if self._grid.overlap == 1:
-            parts = [
-                (block, groups, groups.panes)
-                for block in self._blocks[0]
-                if block.first <= closed and (groups := block.groups(self._closed + 1, closed + 1)).slots.size
-            ]
+            for block in self._blocks[0]:
+                if block.first > closed:
+                    break
+                if block.stop - block.first == 1 and block.first > self._closed:
+                    writer.add_window(block, block.first)
+                else:
+                    writer.add(block, block.groups(self._closed + 1, closed + 1))
         else:
-            parts = []
             for first, stop in self._runs(self._due(closed)):
                 whole = self._merged(first, stop)
-                groups = whole.groups(first, stop)
-                parts.append((whole, groups, groups.panes))
-        out = [Emit(MAIN, _joined([self._results(*part) for part in parts]))] if parts else []
-        if self._grid.overlap > 1:
-            for whole, _, _ in parts:
+                if stop - first == 1:
+                    writer.add_window(whole, first)
+                else:
+                    writer.add(whole, whole.groups(first, stop))
                 whole.drop()
         for held in self._blocks:
             done = sum(1 for block in held if self._grid.last_window(block.stop - 1) <= closed)
             for block in held[:done]:
-                self._fill = max(1, block.size // (block.stop - block.first))
-                if block.nbytes > _LARGE:
-                    self._dropped.append(block)
-                else:
-                    block.drop()
+                self._done(block)
             del held[:done]
-        return out
+        results = writer.collect()
+        return [] if results is None else [Emit(MAIN, results)]
+
+    def _done(self, block: Block) -> None:
+        """Learn from a block what the next ones will be like, and drop it."""
+        self._fill = max(1, block.size // (block.stop - block.first))
+        learns = self._fused is not None and self._tries < _TRIES and block.size <= MOST_KEYS
+        if learns and block.roster is self._roster:  # blocks that are older than the roster do not judge it
+            roster = block.next_roster()
+            self._tries = 0 if roster is self._roster else self._tries + 1
+            self._roster = roster
+        if block.nbytes > _LARGE:
+            self._dropped.append(block)
+        else:
+            block.drop()
 
     def _due(self, closed: int) -> Int64Array:
         """Return the windows up to `closed` that have events and were not emitted yet, in order."""
@@ -369,7 +389,7 @@ class AlignedWindowMachine:
         grid = self._grid
         alone = stop - first == 1
         if alone and self._spares:
-            whole = self._spares.pop().again(first, start=0, pane=1)
+            whole = self._spares.pop().again(first, start=0, pane=1, roster=self._roster)
         else:
             whole = Block(
                 first,
@@ -380,6 +400,7 @@ class AlignedWindowMachine:
                 accumulators=self._empty.another(),
                 fused=self._fused,
                 spares=self._spares,
+                roster=self._roster,
                 capacity=self._room * (stop - first),
             )
         low = first * grid.per_slide
@@ -403,31 +424,6 @@ class AlignedWindowMachine:
                     whole.absorb(block, Groups(groups.slots[rows], windows[rows], groups.keys[rows]), windows[rows])
         self._room = max(256, (whole.size + (whole.size >> 3)) // (stop - first))
         return whole
-
-    def _results(self, block: Block, groups: Groups, windows: Int64Array) -> pa.RecordBatch:
-        """Return the results of some groups of a block, by window and key hash."""
-        hashes = block.keys.hashes_of(groups.keys)
-        single = block.stop - block.first == 1
-        if single:
-            order = hash_order(hashes)
-        else:
-            order = np.lexsort((hashes, windows)).astype(np.int64)
-        if order.size <= _SORT_AFTER:
-            slots, keys, windows = groups.slots[order], groups.keys[order], windows[order]
-            columns = block.accumulators.finish(slots, self._grid.starts(windows))
-            columns = [*block.keys.key_columns(keys), *columns]
-        else:
-            # State is wide, results are narrow: many groups are read as they lie and the results brought in order.
-            columns = block.accumulators.finish(groups.slots, self._grid.starts(windows))
-            columns = [permuted(c, order) for c in (*block.keys.key_columns(groups.keys), *columns)]
-            windows = windows if single else windows[order]
-        starts = self._grid.starts(windows)
-        ends = starts + self._grid.size
-        times = [pa.array(starts).view(EVENT_TIME), pa.array(ends).view(EVENT_TIME)]
-        if self._at_end:
-            times.append(pa.array(ends + (self._grid.right - 1)).view(EVENT_TIME))
-        at = len(self._keys)
-        return pa.RecordBatch.from_arrays([*columns[:at], *times, *columns[at:]], schema=self._out)
 
     @property
     def watermark(self) -> int:
@@ -491,7 +487,3 @@ def _first_pane(block: Block) -> int:
 def _columns_of(table: pa.Table, prefix: str) -> dict[str, pa.Array]:
     names = [n for n in table.column_names if n.startswith(prefix)]
     return {n[len(prefix) :]: plain_array(table.column(n)) for n in names}
-
-
-def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return batches[0] if len(batches) == 1 else concat(batches)

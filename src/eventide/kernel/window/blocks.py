@@ -16,12 +16,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from eventide.kernel.aggregates.accumulator import State
+from eventide.kernel.aggregates.binned import CUT
 from eventide.kernel.aggregates.build import Accumulators
 from eventide.kernel.compiled import have_compiler
 from eventide.kernel.keys import KeyIndex
 from eventide.kernel.keys_plain import PlainWordTable
 from eventide.kernel.keys_words import NO_MASK, Mask
-from eventide.kernel.window.fused import PART, Fused
+from eventide.kernel.window.fused import Fused, Results
+from eventide.kernel.window.roster import Roster, roster_of
 from eventide.model.state import ALL_GROUPS
 from eventide.model.time import MAX_TIME
 
@@ -88,6 +90,8 @@ class Block:
         The compiled pass for a block of one pane, where there is one.
     spares
         Empty blocks that may be used again.
+    roster
+        Keys that a block of one pane with a compiled pass begins with.
     capacity
         How many groups to make room for at once.
     """
@@ -103,6 +107,7 @@ class Block:
         accumulators: Accumulators,
         fused: Fused | None = None,
         spares: list[Block] | None = None,
+        roster: Roster | None = None,
         capacity: int = 256,
     ) -> None:
         self.first, self.stop = first, stop
@@ -112,7 +117,7 @@ class Block:
         self._spares: list[Block] = [] if spares is None else spares
         if self._fused is not None:
             # Room for a whole part of the compiled pass, which else would grow every new table once.
-            capacity += PART
+            capacity = max(capacity, roster.size if roster is not None else 0) + CUT
         self._twins: list[Block] = []
         self._pending: list[Callable[[], Any]] = []
         self.keys = make_keys(capacity)
@@ -120,11 +125,19 @@ class Block:
         self._pairs = _pairs(capacity) if stop - first > 1 else None
         self._counted = 0
         self._occupied = np.zeros(stop - first, np.bool_)
+        self.roster: Roster | None = None
+        self._begin(roster)
+
+    def _begin(self, roster: Roster | None) -> None:
+        self.roster = roster if self._fused is not None else None
+        if self.roster is not None:
+            self.roster.enter(self.keys)
         self._resize()
 
-    def again(self, first: int, *, start: int, pane: int) -> Block:
+    def again(self, first: int, *, start: int, pane: int, roster: Roster | None) -> Block:
         """Return this empty block of one pane as that of another pane."""
         self.first, self.stop, self._start, self._pane = first, first + 1, start, pane
+        self._begin(roster)
         return self
 
     def drop(self) -> None:
@@ -143,7 +156,7 @@ class Block:
 
     @property
     def size(self) -> int:
-        """Number of groups."""
+        """Number of groups, and keys of the roster without rows."""
         self.settle()
         return self.keys.size if self._pairs is None else self._pairs.size
 
@@ -210,7 +223,7 @@ class Block:
 
     def _twin(self) -> Block:
         if self._spares:
-            return self._spares.pop().again(self.first, start=self._start, pane=self._pane)
+            return self._spares.pop().again(self.first, start=self._start, pane=self._pane, roster=self.roster)
         return Block(
             self.first,
             self.stop,
@@ -220,6 +233,7 @@ class Block:
             accumulators=self.accumulators.another(),
             fused=self._fused,
             spares=self._spares,
+            roster=self.roster,
             capacity=self.keys.capacity,
         )
 
@@ -255,11 +269,40 @@ class Block:
     def occupied(self) -> Int64Array:
         """Return the panes that have groups, in order."""
         size = self.size
-        if size > self._counted:
+        if self.roster is not None:
+            if not self._occupied[0]:
+                self._occupied[0] = self.present().size > 0
+        elif size > self._counted:
             places = 0 if self._pairs is None else self._words(self._counted, size) & (MOST_PANES - 1)
             self._occupied[places] = True
             self._counted = size
         return np.flatnonzero(self._occupied) + self.first
+
+    def present(self) -> Slots:
+        """Return the slots of a block of one pane that have rows."""
+        slots = np.arange(self.size, dtype=np.int32)
+        if self.roster is None or self._fused is None:
+            return slots
+        return slots[self._fused.rows(self.accumulators, slots) > 0]
+
+    def results(self) -> Results | None:
+        """Return the results of a block of one pane, or None where the compiled pass cannot say them."""
+        self.settle()
+        if self._fused is None:
+            return None
+        roster = self.roster
+        order = roster.order if roster is not None and roster.size == self.keys.size else None
+        return self._fused.results(self.keys, self.accumulators, order)
+
+    def next_roster(self) -> Roster | None:
+        """Return the roster that fits the keys of this block: its own where that does."""
+        if self._fused is None:
+            return self.roster
+        present = self.present()
+        roster = self.roster
+        if roster is not None and (self.size - roster.size) * 8 <= roster.size <= present.size * 2:
+            return roster
+        return roster_of(self.keys, present)
 
     def _words(self, first: int, stop: int) -> Int64Array:
         assert self._pairs is not None
@@ -267,11 +310,12 @@ class Block:
 
     def groups(self, first: int, stop: int) -> Groups:
         """Return the groups of the panes `first` to `stop` (of which some may lie outside)."""
-        slots = np.arange(self.size, dtype=np.int32)
         if self._pairs is None:
+            slots = self.present()
             if not first <= self.first < stop:
                 slots = slots[:0]
             return Groups(slots, np.full(slots.size, self.first, np.int64), slots)
+        slots = np.arange(self.size, dtype=np.int32)
         words = self._words(0, slots.size)
         if have_compiler():
             from eventide.kernel.window.blocks_loops import pick
@@ -288,7 +332,9 @@ class Block:
         """Add everything of another block, both of one pane, to this one."""
         other.settle()
         fast = self._fused if other._fused is not None else None
-        if fast is None or not fast.merge((self.keys, self.accumulators), (other.keys, other.accumulators)):
+        same = self.roster.size if self.roster is not None and self.roster is other.roster else 0
+        mine, theirs = (self.keys, self.accumulators), (other.keys, other.accumulators)
+        if fast is None or not fast.merge(mine, theirs, same=same):
             groups = other.groups(other.first, other.stop)
             self.absorb(other, groups, np.full(groups.slots.size, self.first))
 

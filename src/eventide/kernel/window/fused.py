@@ -7,32 +7,44 @@ windows compute. Other aggregates and keys take a pass each (`Block.add`); the r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from eventide.kernel.aggregates.binned import Moments
 from eventide.kernel.aggregates.build import Accumulators
-from eventide.kernel.aggregates.counts import Count
+from eventide.kernel.aggregates.moments import OfMoments
+from eventide.kernel.aggregates.row_count import RowCount
 from eventide.kernel.compiled import have_compiler
+from eventide.kernel.hashing import hash_words
 from eventide.kernel.keys import KeyIndex
-from eventide.kernel.keys_words import buffer_view
+from eventide.kernel.keys_words import NO_MASK, Mask, buffer_view
+from eventide.kernel.window.order import hash_order
 from eventide.model.batch import Int64Array
 
-__all__ = ["PART", "Fused", "fused"]
-
-PART = 1024
-"""Rows that the compiled pass takes at a time: what is between its steps stays in the first-level cache."""
+__all__ = ["Fused", "Results", "fused"]
 
 Held: TypeAlias = tuple[KeyIndex, Accumulators]
 
-_NO_COUNTS = np.empty(0, np.int64)
+Slots: TypeAlias = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Results of one window: words of the keys, and of every aggregate the numbers and which of them are null."""
+
+    words: Int64Array
+    columns: list[tuple[np.ndarray[Any, Any], Mask]]
 
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """Names of the key and the value column of windows that the compiled pass can fill."""
+    """Names of the key and the value column of windows that the compiled pass can fill.
+
+    A block that it fills may hold keys without rows: those that it began with (`Roster`).
+    """
 
     key: str
     value: str
@@ -65,56 +77,81 @@ class Fused:
 
         words: Int64Array = buffer_view(keys, "i8")  # type: ignore[assignment]
         numbers = buffer_view(values, "f8")
-        counts, moments = _stores(accumulators)
+        moments = _stores(accumulators)[1]
         table = index.word_table
         row = 0
         while True:
-            held = _NO_COUNTS if counts is None else counts.held
             row = add_rows(
                 words, numbers, times, *span, index.groups.start, index.groups.stop, row,
-                *table.arrays, held, moments.order, *moments.arrays,
+                *table.arrays, moments.order, *moments.arrays,
             )  # fmt: skip
             if row == words.size:
                 return True
             table.grow()
             accumulators.resize(index.capacity)
 
-    def merge(self, into: Held, other: Held) -> bool:
-        """Add all that another block holds and return True; or False, with nothing done, when a null key is there.
+    def merge(self, into: Held, other: Held, *, same: int = 0) -> bool:
+        """Add all that another block holds and return True; or False, with nothing done, when nulls are there.
 
         Parameters
         ----------
         into, other
             Keys and state of two blocks of one pane.
+        same
+            So many keys have the same slots in both.
         """
-        from eventide.kernel.window.fused_loops import add_groups
+        from eventide.kernel.window.fused_loops import add_groups, add_same
 
         index, accumulators = into
         theirs = other[0].word_table
         words = theirs.dense
-        if words is None:
-            return False
-        counts, moments = _stores(accumulators)
         other_counts, other_moments = _stores(other[1])
+        if words is None or other_counts.nulls:
+            return False
+        moments = _stores(accumulators)[1]
         table = index.word_table
-        row = 0
-        while True:
-            row = add_groups(
-                words, row, *table.arrays, _NO_COUNTS if counts is None else counts.held, moments.order,
-                *moments.arrays, _NO_COUNTS if other_counts is None else other_counts.held, *other_moments.arrays,
-            )  # fmt: skip
-            if row == words.size:
-                return True
-            table.grow()
-            accumulators.resize(index.capacity)
+        if same:
+            add_same(same, moments.order, *moments.arrays, *other_moments.arrays)
+        row = same
+        while row < words.size:
+            row = add_groups(words, row, *table.arrays, moments.order, *moments.arrays, *other_moments.arrays)
+            if row < words.size:
+                table.grow()
+                accumulators.resize(index.capacity)
+        return True
+
+    def rows(self, accumulators: Accumulators, slots: Slots) -> Int64Array:
+        """Return how many rows slots have met."""
+        return _stores(accumulators)[0].rows(slots)
+
+    def results(self, index: KeyIndex, accumulators: Accumulators, order: Slots | None) -> Results | None:
+        """Return the results of a block of one pane by key hash, or None where it holds a null key.
+
+        Parameters
+        ----------
+        index, accumulators
+            The keys and the state of the block.
+        order
+            All slots by key hash, where that is known.
+        """
+        words = index.word_table.dense
+        if words is None:
+            return None
+        counts = _stores(accumulators)[0]
+        if order is None:
+            order = hash_order(hash_words(words)).astype(np.int32)
+        rows = counts.rows(order)
+        if rows.size and rows.min() == 0:
+            order = order[rows > 0]
+            rows = rows[rows > 0]
+        found = (one.results(order) if isinstance(one, OfMoments) else (rows, NO_MASK) for one in accumulators.all)
+        return Results(words[order], list(found))
 
     def clear(self, index: KeyIndex, accumulators: Accumulators) -> None:
         """Make the state of a block empty and keep its memory."""
         index.word_table.clear()
-        counts, moments = _stores(accumulators)
-        moments.clear()
-        if counts is not None:
-            counts.clear()
+        for store in _stores(accumulators):
+            store.clear()
 
 
 def fused(schema: pa.Schema, keys: tuple[str, ...], accumulators: Accumulators) -> Fused | None:
@@ -138,23 +175,17 @@ def fused(schema: pa.Schema, keys: tuple[str, ...], accumulators: Accumulators) 
     """
     if not have_compiler() or len(keys) != 1 or schema.field(keys[0]).type not in _WORDS:
         return None
-    kinds = [type(s) for s in accumulators.stores]
-    if kinds.count(Moments) != 1 or kinds.count(Count) > 1 or len(kinds) != 1 + kinds.count(Count):
+    if {type(s) for s in accumulators.stores} != {RowCount, Moments} or len(accumulators.stores) != 2:
         return None
-    counts, moments = _stores(accumulators)
-    if (counts is not None and counts.columns) or schema.field(moments.column).type != pa.float64():
-        return None
-    return Fused(keys[0], moments.column)
+    moments = _stores(accumulators)[1]
+    return Fused(keys[0], moments.column) if schema.field(moments.column).type == pa.float64() else None
 
 
 _WORDS = {pa.int64(), pa.uint64(), pa.timestamp("ns", "UTC")}
 
 
-def _stores(accumulators: Accumulators) -> tuple[Count | None, Moments]:
-    counts: Count | None = None
-    for store in accumulators.stores:
-        if isinstance(store, Moments):
-            moments = store
-        elif isinstance(store, Count):
-            counts = store
+def _stores(accumulators: Accumulators) -> tuple[RowCount, Moments]:
+    counts, moments = accumulators.stores
+    assert isinstance(counts, RowCount)
+    assert isinstance(moments, Moments)
     return counts, moments
