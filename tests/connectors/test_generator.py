@@ -119,3 +119,12 @@ def test_half_an_event_a_second() -> None:
 def test_mistakes(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         open_source("generator://events", options)
+
+
+def test_what_waits_at_a_pace_is_what_has_come() -> None:
+    slow = open_source("generator://events", {"rows": 1000, "rate": 1, "pace": 0.001}).open({})
+    assert slow.backlog() == 1
+    assert sum(c.batch.num_rows for c in slow.read(max_rows=10, timeout=0)) == 1
+    assert slow.backlog() == 0 and not slow.finished
+    assert open_source("generator://events", {"rows": 1000}).open({}).backlog() == 1000
+    assert open_source("generator://events", {}).open({}).backlog() is None

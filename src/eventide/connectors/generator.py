@@ -147,12 +147,16 @@ class GeneratorReader:
         step = self._law.partitions
         return [p + row * step for p, (row, end) in enumerate(zip(self._rows, self._ends, strict=True)) if row < end]
 
+    def _due(self) -> int:
+        """Return how many rows of all partitions have come by now, at the pace."""
+        if not self._law.pace:
+            return _FOREVER
+        passed = (time.monotonic() - self._began) * _SECOND * self._law.pace
+        return self._first + int(passed / self._law.period) + 1
+
     def _take(self, max_rows: int) -> list[Chunk]:
         law, step = self._law, self._law.partitions
-        due = _FOREVER
-        if law.pace:
-            passed = (time.monotonic() - self._began) * _SECOND * law.pace
-            due = self._first + int(passed / law.period) + 1
+        due = self._due()
         share = max(1, -(-max_rows // step))
         chunks: list[Chunk] = []
         for p in sorted(range(step), key=lambda p: self._rows[p]):
@@ -166,10 +170,12 @@ class GeneratorReader:
         return chunks
 
     def backlog(self) -> int | None:
-        """Return how many rows are still to be made; None without end."""
+        """Return how many rows are still to be made, at a pace only those whose time has come; None without end."""
         if self._law.rows == _FOREVER:
             return None
-        return sum(max(0, end - row) for row, end in zip(self._rows, self._ends, strict=True))
+        step, due = self._law.partitions, self._due()
+        there = (min(end, -(-(due - p) // step)) for p, end in enumerate(self._ends))
+        return sum(max(0, now - row) for row, now in zip(self._rows, there, strict=True))
 
     def close(self) -> None:
         """Nothing is open."""
