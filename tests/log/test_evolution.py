@@ -165,7 +165,10 @@ A = pa.schema([("t", EVENT_TIME), ("x", pa.int32()), pa.field("k", pa.string(), 
         ([A[0], pa.field("x", pa.string()), A[2]], "column 'x' is int32 and cannot become string"),
         ([pa.field("t", pa.int64()), *list(A)[1:]], "event-time column 't' is int64"),
         ([A[0], A[1], pa.field("k", pa.string())], "column 'k' allows no nulls, the new schema allows them"),
-        ([A[0], pa.field("x", pa.int32(), nullable=False), A[2]], "column 'x' allows nulls, the new schema allows none"),
+        (
+            [A[0], pa.field("x", pa.int32(), nullable=False), A[2]],
+            "column 'x' allows nulls, the new schema allows none",
+        ),
         ([*A, pa.field("y", pa.int64(), nullable=False)], r"new column 'y' \(int64\) allows no nulls"),
     ],
 )

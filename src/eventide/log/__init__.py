@@ -1,5 +1,7 @@
 """The embedded durable log: topics, partitions, offsets, retention, transactions; no server."""
 
+from eventide.log.exported import Exported
+from eventide.log.exporting import Span
 from eventide.log.frame import Frame
 from eventide.log.holds import Hold
 from eventide.log.log import Log
@@ -13,6 +15,7 @@ from eventide.log.writer import Writer
 
 __all__ = [
     "Evolution",
+    "Exported",
     "Frame",
     "Fsync",
     "Hold",
@@ -21,6 +24,7 @@ __all__ = [
     "PartitionInfo",
     "Reader",
     "Retention",
+    "Span",
     "Start",
     "TopicInfo",
     "Transaction",

@@ -40,6 +40,7 @@ def add_topic(root: Path, meta: Meta, wanted: TopicInfo, *, exist_ok: bool) -> T
             with reaching(folder, "made"):
                 folder.mkdir(parents=True, exist_ok=True)
                 Head(folder, create=True)
+                sync_folder(folder)
         with reaching(root, "synced"):
             sync_folder(root / wanted.name)
             sync_folder(root)
@@ -109,5 +110,6 @@ def describe_topic(root: Path, topic: TopicInfo) -> list[PartitionInfo]:
         head = Head(folder)
         end = head.end if head.trusted else scan_end(folder, known=head.promised)
         earliest = offsets[0] if offsets else end
+        end = max(end, earliest)  # what was aborted may be deleted before any reader had to pass it
         found.append(PartitionInfo(partition=p, earliest=earliest, latest=end, bytes=size, segments=len(offsets)))
     return found

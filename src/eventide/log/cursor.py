@@ -73,7 +73,7 @@ class PartitionCursor:
         """Offset after the last event that may be read (of open and aborted transactions too)."""
         if self._head.trusted:
             return self._head.end
-        self._scanned = max(scan_end(self._folder, known=self._scanned), self._head.promised)
+        self._scanned = scan_end(self._folder, known=max(self._scanned, self._head.promised))
         return self._scanned
 
     def earliest(self) -> int:

@@ -2,7 +2,7 @@
 
 The writer stores the offset after the last durable event as one aligned 8-byte number after every
 sync, so that a reader learns of new events for the price of a memory access. The head is advice, not
-truth: it is not synced itself, and after a restart of the machine (another boot id) it is not
+truth: it is synced only when it is made, and after a restart of the machine (another boot id) it is not
 believed; the truth is what a scan of the segments finds. `promised` is the offset below which events
 were acknowledged as durable: damage there is corruption, damage after it is a torn tail.
 """
@@ -14,6 +14,8 @@ import os
 import zlib
 from functools import cache
 from pathlib import Path
+
+from eventide.log.layout import sync_file
 
 __all__ = ["Head", "boot_id"]
 
@@ -75,15 +77,21 @@ class Head:
                 # Written, not only made long: a store into a page that a full disk cannot give kills the process.
                 os.pwrite(fd, b"\0", _SIZE - 1)
             self._map = mmap.mmap(fd, _SIZE)
+            # A memoryview of native 8-byte words stores and loads each word in one instruction.
+            self._words = memoryview(self._map).cast("Q")
+            self.fresh = create and self._words[0] != _MAGIC
+            if self.fresh:
+                self._begin(fd)
         finally:
             os.close(fd)
-        # A memoryview of native 8-byte words stores and loads each word in one instruction.
-        self._words = memoryview(self._map).cast("Q")
-        self.fresh = create and self._words[0] != _MAGIC
-        if self.fresh:
-            self._words[_END] = self._words[_PROMISED] = 0
-            self._words[_BOOT] = boot_id()
-            self._words[0] = _MAGIC
+
+    def _begin(self, fd: int) -> None:
+        """Write a new head, durably: one that is missing after a loss of power was removed, not lost."""
+        self._words[_END] = self._words[_PROMISED] = 0
+        self._words[_BOOT] = boot_id()
+        self._words[0] = _MAGIC
+        self._map.flush()
+        sync_file(fd)
 
     @property
     def end(self) -> int:

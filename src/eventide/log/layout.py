@@ -24,6 +24,7 @@ from eventide.errors import UsageError
 __all__ = [
     "check_topic_name",
     "index_path",
+    "make_folder",
     "partition_path",
     "segment_offsets",
     "segment_path",
@@ -119,3 +120,19 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, durably.
+
+    A folder whose own name was never synced takes all that is in it along when the power fails.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> make_folder(Path(tempfile.mkdtemp()) / "a" / "b")
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)

@@ -170,6 +170,10 @@ class Reader:
             if found:
                 return found
 
+    def next_frame(self, partition: int) -> Frame | None:
+        """Return the next frame of one partition, whole; None when there is none (yet)."""
+        return self._cursors[partition].read(1 << 62)
+
     def _take(self, max_rows: int) -> list[Frame]:
         found: list[Frame] = []
         cursors = list(self._cursors.values())

@@ -189,10 +189,13 @@ def scan_end(folder: Path, *, known: int = 0) -> int:
     folder
         The partition's folder.
     known
-        An offset that is known to be before the end.
+        An offset before which everything was acknowledged as durable; nothing there is looked at.
     """
     end = known
-    for base in segment_offsets(folder)[-1:]:
+    offsets = segment_offsets(folder)
+    for base, following in itertools.zip_longest(offsets, offsets[1:]):
+        if following is not None and following <= known:
+            continue
         path = segment_path(folder, base)
         try:
             fd = os.open(path, os.O_RDONLY)
@@ -204,4 +207,6 @@ def scan_end(folder: Path, *, known: int = 0) -> int:
                 end = max(end, _end(fd, found[2], base))
         finally:
             os.close(fd)
+        if end != following:  # what follows a hole was never durable: the next writer sets it aside
+            break
     return end

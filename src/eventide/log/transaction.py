@@ -63,6 +63,7 @@ class Transaction:
         self._last: dict[PartitionWriter, int] = {}
         self._statements: list[Callable[[sqlite3.Connection], None]] = []
         self._state = 0
+        self._only_abort = False
 
     def append(
         self, topic: str, batch: pa.RecordBatch, *, partition: int = 0, key: str | None = None
@@ -80,9 +81,27 @@ class Transaction:
         offsets = {}
         for writer, part in self._writers(topic, batch, partition=partition, key=key):
             if part.num_rows:
-                offsets[writer.partition] = base = writer.append_pending(part, transaction=self._number)
-                self._last[writer] = base + part.num_rows - 1
+                offsets[writer.partition] = self.put(writer, part)
         return offsets
+
+    def put(self, writer: PartitionWriter, batch: pa.RecordBatch, *, append_time: int = 0) -> int:
+        """Append a batch, of at least one event, to one partition; return the offset of its first event.
+
+        Parameters
+        ----------
+        writer, batch
+            Where to, and the events.
+        append_time
+            When they were first appended elsewhere, ns since 1970; 0: now.
+        """
+        base = writer.append_pending(batch, transaction=self._number, append_time=append_time)
+        self._last[writer] = base + batch.num_rows - 1
+        return base
+
+    def skip(self, writer: PartitionWriter, rows: int) -> None:
+        """Use up offsets of a partition without events; a transaction that does so can only be aborted."""
+        self._only_abort = True
+        self._last[writer] = writer.skip(rows, transaction=self._number) - 1
 
     def commit_offsets(self, group: str, positions: Mapping[str, Mapping[int, int]]) -> None:
         """Record a consumer group's positions (topic, partition, next offset) with the commit."""
@@ -133,6 +152,9 @@ class Transaction:
         self._finish(COMMITTED)
 
     def _finish(self, state: int) -> None:
+        if self._only_abort:
+            msg = f"transaction {self._number} used up offsets without events and can only be aborted"
+            raise LogError(msg, hint="append the events in another transaction")
         try:
             for writer in self._last:
                 writer.sync(show=False)
