@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from eventide.connectors._file_form import COMPRESSED, Form
 from eventide.errors import CheckpointError, UsageError
+from eventide.log.layout import make_folder
 from eventide.model.batch import empty, visible
 from eventide.model.protocols import Delivery
 
@@ -70,7 +71,7 @@ class FileSink:
     def _begin(self) -> None:
         if self._single and self._folder.exists():
             shutil.rmtree(self._folder)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         self._base = self._rows = self._bytes = 0
         there = self._parts()
         if there and self._mode == "new":
@@ -85,9 +86,9 @@ class FileSink:
     def _resume(self, state: Mapping[str, Any]) -> None:
         self._base, self._rows, self._bytes = (int(state[k]) for k in ("base", "rows", "bytes"))
         self._replaces = []
-        if self._single and self._rows and not self._folder.exists():
+        if self._single and self._rows and self._size_of_parts(state) != self._bytes:
             self._reopen()
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         for hidden in self._folder.glob(".part-*.tmp"):
             if hidden.name != _hidden(state["part"]):
                 hidden.unlink()
@@ -95,10 +96,18 @@ class FileSink:
             if _number(part) > int(state["number"]) and part.name not in state["replaces"]:
                 part.unlink()
 
+    def _size_of_parts(self, state: Mapping[str, Any]) -> int:
+        """Return the bytes of the parts up to a checkpoint; some are missing once an earlier run finished the file."""
+        last = self._folder / _hidden(str(state["part"]))
+        parts = [p for p in self._parts() if _number(p) <= int(state["number"])]
+        return sum(p.stat().st_size for p in ([*parts, last] if last.is_file() else parts))
+
     def _reopen(self) -> None:
         """Take the file that an earlier run finished for the first part, as it was at the checkpoint."""
-        part = self._folder / f"part-{0:08d}{self._suffix}"
-        self._folder.mkdir(parents=True)
+        spare = self._folder.with_name(f"{self._folder.name}.new")  # until it is whole, what there is stays
+        shutil.rmtree(spare, ignore_errors=True)
+        make_folder(spare)
+        part = spare / f"part-{0:08d}{self._suffix}"
         try:
             if hasattr(self._form.module, "open_writer"):
                 left = self._copy_rows([self._path], part, rows=self._rows)
@@ -109,9 +118,15 @@ class FileSink:
         except FileNotFoundError:
             left = self._rows
         if left > 0:
-            shutil.rmtree(self._folder)
+            shutil.rmtree(spare)
             msg = f"{self._path} is not there, or lacks events that the checkpoint says it has"
             raise CheckpointError(msg, hint="restore the file, or run afresh (resume=False)")
+        self._bytes = part.stat().st_size
+        _sync(part)
+        _sync(spare)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        spare.rename(self._folder)
+        _sync(self._folder.parent)
 
     def _parts(self) -> list[Path]:
         return sorted(p for p in self._folder.glob("part-*") if _PART.match(p.name) and p.name.endswith(self._suffix))

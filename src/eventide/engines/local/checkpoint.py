@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from eventide.engines.local.state_files import StateFiles, copy_folder, read_states, sync_folder, write_file
 from eventide.errors import CheckpointError, UnknownNameError, is_retriable, near_names
+from eventide.log.layout import make_folder
 from eventide.model.state import State
 
 __all__ = ["Checkpoint", "CheckpointStore"]
@@ -74,7 +75,8 @@ class CheckpointStore:
         temporary = final.with_name(final.name + ".tmp")
         try:
             shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
+            make_folder(self.folder)
+            temporary.mkdir()
             entries, size = self._files.write(temporary, checkpoint.states, checkpoint=checkpoint.number)
             document = {"version": _VERSION, "number": checkpoint.number, **checkpoint.manifest, "states": entries}
             data = json.dumps(document, indent=1).encode()
@@ -239,6 +241,7 @@ def _remove(path: Path) -> None:
     )
     try:
         path.rename(temporary)
+        sync_folder(path.parent)  # else its files could be gone and its name still there
     except OSError:
         return  # somebody else removed it, or the folder cannot be written: that is no reason to stop a run
     shutil.rmtree(temporary, ignore_errors=True)
