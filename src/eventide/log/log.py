@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +15,11 @@ import pyarrow as pa
 
 from eventide.errors import ConfigError, LogError, UsageError
 from eventide.log.catalog import add_topic, describe_topic, evolve_topic, find_topic, remove_topic
+from eventide.log.exported import Exported
+from eventide.log.exporting import ExportFormat, Span, export_topic
 from eventide.log.failure import reaching
 from eventide.log.holds import Hold, drop_holds, list_holds, put_hold
+from eventide.log.importing import import_topic
 from eventide.log.layout import check_topic_name, make_folder, partition_path
 from eventide.log.meta import ABORTED, COMMITTED, Meta
 from eventide.log.open_partitions import OpenPartitions
@@ -30,6 +33,8 @@ from eventide.log.verify import VerifyReport, verify_partition
 from eventide.log.writer import Writer
 
 __all__ = ["Log"]
+
+_WHOLE = Span()
 
 
 class Log:
@@ -381,6 +386,67 @@ class Log:
     def checkpoint(self, pipeline: str) -> bytes | None:
         """Return the checkpoint that a transaction recorded last for a pipeline."""
         return self._meta.checkpoint(pipeline)
+
+    # --- moving topics ------------------------------------------------------------------------------
+
+    def export(
+        self,
+        topic: str,
+        target: str | os.PathLike[str],
+        *,
+        format: ExportFormat | None = None,
+        span: Span = _WHOLE,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Exported:
+        """Write what a topic holds now to Arrow or Parquet files, from which `import_` makes it again.
+
+        Parameters
+        ----------
+        topic
+            The topic.
+        target, format, span, progress
+            See `eventide.log.exporting.export_topic`: a file, or a folder that gets one for every partition.
+
+        Raises
+        ------
+        LogError
+            The disk refused; what was at `target` before is as it was.
+        UsageError
+            The span has times and the topic has none, or the format is neither.
+        """
+        start = "earliest" if span.from_time is None else span.from_time
+        with self.reader(topic, start=start) as reader:
+            return export_topic(reader, Path(target), kind=format, span=span, progress=progress)
+
+    def import_(
+        self,
+        source: str | os.PathLike[str],
+        topic: str | None = None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Exported:
+        """Make a topic from what `export` wrote: the same partitions, offsets, frames and append times.
+
+        Numbers of producers are not kept: a producer that repeats a batch of before is not recognised.
+
+        Parameters
+        ----------
+        source
+            The file or the folder.
+        topic
+            Its name here; None: as it was called.
+        progress
+            Is told how many offsets are done, of how many.
+
+        Raises
+        ------
+        DataError
+            It is no export, or it is damaged; then there is no topic.
+        UsageError
+            There is a topic of that name.
+        """
+        self._check_open()
+        return import_topic(self, Path(source), topic, meta=self._meta, partitions=self._open, progress=progress)
 
     # --- care ---------------------------------------------------------------------------------------
 
