@@ -10,6 +10,7 @@ import pytest
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[object]:
     """Return a running PostgreSQL server."""
+    pytest.importorskip("psycopg", reason="pip install 'eventide[postgresql]'")
     from servers.postgresql import Server, folder_with_server
 
     server = Server(folder_with_server())

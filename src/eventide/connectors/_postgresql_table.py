@@ -35,6 +35,8 @@ class PostgresqlTable:
     """
 
     bytes_type = "BYTEA"
+    # The parts are compressed; that the server tries it again made staging four times slower.
+    after_staged = ("ALTER TABLE _eventide_staged ALTER COLUMN data SET STORAGE EXTERNAL",)
 
     def __init__(
         self,

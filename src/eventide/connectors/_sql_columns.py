@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -152,6 +154,32 @@ def as_text_times(array: pa.Array, column: Column) -> pa.Array:
     ['1970-01-01T00:00:01.500000000Z']
     """
     four_digit_years(array, column)
-    if array.type.tz is not None:
-        array = array.cast(pa.timestamp(array.type.unit, "UTC"))
-    return pc.utf8_replace_slice(array.cast(pa.string()), start=10, stop=11, replacement="T")
+    scale, zone = _UNITS[array.type.unit], array.type.tz is not None
+    values = pc.fill_null(array.view(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    days, rest = np.divmod(values, 86_400 * scale)
+    each, of_row = np.unique(days, return_inverse=True)
+    dates = pa.array(each, pa.int32()).view(pa.date32()).cast(pa.string()).to_pylist()
+    seconds, fraction = np.divmod(rest, scale)
+    digits = len(str(scale)) - 1
+    width = 19 + (digits + 1 if digits else 0) + zone
+    text = np.empty((len(values), width), np.uint8)
+    text[:, :10] = np.array(dates, "S10").view(np.uint8).reshape(-1, 10)[of_row]
+    text[:, [10, 13, 16]] = np.frombuffer(b"T::", np.uint8)
+    _put_digits(text, 11, seconds // 3600, count=2)
+    _put_digits(text, 14, seconds // 60 % 60, count=2)
+    _put_digits(text, 17, seconds % 60, count=2)
+    if digits:
+        text[:, 19] = ord(".")
+        _put_digits(text, 20, fraction, count=digits)
+    if zone:
+        text[:, -1] = ord("Z")
+    offsets = pa.py_buffer(np.arange(len(values) + 1, dtype=np.int64) * width)
+    made = pa.LargeStringArray.from_buffers(len(values), offsets, pa.py_buffer(text))
+    return made if not array.null_count else pc.if_else(array.is_valid(), made, None)
+
+
+def _put_digits(text: npt.NDArray[np.uint8], at: int, number: npt.NDArray[np.int64], *, count: int) -> None:
+    """Write a number, with leading zeros, into `count` columns of characters."""
+    for column in range(at + count - 1, at - 1, -1):
+        number, digit = np.divmod(number, 10)
+        text[:, column] = digit + ord("0")

@@ -46,12 +46,14 @@ _ENTER = "UPDATE _eventide_commits SET written = ? WHERE sink = ? AND epoch = ? 
 class Database(Protocol):
     """A connection to a database, and one table in it. Errors come as those of `eventide.errors`.
 
+    `bytes_type` is what bytes are declared as, `after_staged` runs after the staging table was made.
     `execute` is for the two tables of the sink; its statements have ``?`` for values. `plain` checks and
     turns a batch into columns that `insert` takes; what has gone through `plain` may be kept for long.
     """
 
     where: str
     bytes_type: str
+    after_staged: tuple[str, ...]
 
     def connect(self) -> None:
         """Connect; settings that durability needs are made."""
@@ -141,7 +143,8 @@ class SqlSink:
         if not self._db.exists("_eventide_commits"):
             self._db.execute(_COMMITS)
         if not self._db.exists("_eventide_staged"):
-            self._db.execute(_STAGED.format(bytes=self._db.bytes_type))
+            for statement in (_STAGED.format(bytes=self._db.bytes_type), *self._db.after_staged):
+                self._db.execute(statement)
         if state is None:
             self._begin_afresh()
         else:

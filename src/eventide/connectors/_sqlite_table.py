@@ -52,6 +52,7 @@ class SqliteTable:
     """One table of one SQLite file, as `eventide.connectors._sql_sink.Database` describes it."""
 
     bytes_type = "BLOB"
+    after_staged = ()
 
     def __init__(self, path: Path, table: str, *, times: str, nan: str, synchronous: str, timeout: float) -> None:
         self.where = f"sqlite://{path} table {table!r}"
