@@ -123,7 +123,9 @@ def watched(
             yield metrics
         except BaseException as error:
             metrics.enter("failed")
-            metrics.log.tell("failed", f"{type(error).__name__}: {error}", error=error)
+            # It is raised too: where nobody has set up logging, once is enough.
+            if metrics.log.logger.hasHandlers():
+                metrics.log.tell("failed", "the run failed", error=error)
             raise
         if file is not None:
             file.remove(run)
