@@ -22,7 +22,7 @@ LEDGER = {
     "ports", "feeds", "made", "dropped", "balance",
 }  # fmt: skip
 TOPIC = {"topic", "partitions", "events", "bytes", "event_time", "max_bytes", "max_age"}
-RETENTION = {"topic", "max_bytes", "max_age", "deleted_segments", "would_delete_segments"}
+RETENTION = {"topic", "max_bytes", "max_age", "max_event_age", "deleted_segments", "would_delete_segments"}
 
 OBJECTS = {
     "version": {"eventide", "python", "pyarrow", "polars", "numpy", "numba"},
@@ -37,7 +37,7 @@ OBJECTS = {
         "run", "totals",
     },
     "log show readings": {"topic", "event_time", "columns", "partitions"},
-    "log verify": {"ok", "frames", "rows", "problems"},
+    "log verify": {"ok", "frames", "rows", "problems", "partitions", "segments", "bytes"},
     "log retention readings": RETENTION,
     "log retention readings --max-bytes 1 --dry-run": RETENTION,
     "log delete readings --dry-run": {"topic", "events", "deleted"},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eventide import registry
+from eventide import logs, registry
 from eventide.cli._checkpoints import Found, newest
 from eventide.cli._options import LogFolder, Param, Target, settings
 from eventide.cli.output import colour, note, show_json, show_table
@@ -56,6 +56,14 @@ def command(
         int | None,
         typer.Option(metavar="N", help="Stop, with exit code 3, when more events than this are in quarantine."),
     ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Serve the figures of the run; port 0 takes a free one.")
+    ] = None,
+    metrics_remote: Annotated[
+        bool, typer.Option("--metrics-remote", help="Let other machines reach the figures.")
+    ] = False,
+    log_format: Annotated[str, typer.Option(metavar="text|json", help="How the log is written to stderr.")] = "",
+    log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning, error or off.")] = "",
     log: LogFolder = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result and its ledger as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
@@ -73,6 +81,7 @@ def command(
     Exit codes: 0 the input ended, 1 the run failed, 2 usage or configuration, 3 data, 4 something is missing.
     """
     config = settings(target, log=log)
+    logs.configure(log_format or config.run.log_format, log_level or config.run.log_level)
     made = load_target(target, parse_params(param or []))
     made = made.named(name) if name else made
     folder = config.run.checkpoint if checkpoint is None else checkpoint
@@ -89,6 +98,8 @@ def command(
         "resume": not fresh,
         "keep": keep,
         "from_savepoint": from_savepoint or None,
+        "metrics": config.run.metrics if metrics is None else metrics,
+        "metrics_remote": metrics_remote or config.run.metrics_remote,
     }
     stopper = Stopper("" if quiet else _STOPPING + (", then writing a checkpoint" if folder else ""))
     watch = Watch(ProgressLine(quiet=quiet or as_json), stopper, max_quarantined, quiet)

@@ -17,6 +17,7 @@ from typing import Any
 from eventide.engines.local.checkpoint import Checkpoint, CheckpointStore
 from eventide.engines.local.plan import Plan
 from eventide.model.protocols import Position
+from eventide.model.state import State
 
 __all__ = ["Checkpointer", "Done"]
 
@@ -68,6 +69,7 @@ class Checkpointer:
         self._written = threading.Event()
         self._error: BaseException | None = None
         self._prepared: dict[str, dict[str, Any]] = {}
+        self._refused: Mapping[str, Any] = {}
         self._begun = self._cut = 0.0
         self._size = 0
         self._released: Positions = {}
@@ -77,8 +79,8 @@ class Checkpointer:
         """Whether one is on its way."""
         return self._thread is not None
 
-    def begin(self, positions: Positions, facts: Mapping[str, Any]) -> None:
-        """Cut: prepare the sinks, take the state, and begin to write.
+    def begin(self, positions: Positions, facts: Mapping[str, Any]) -> dict[str, State]:
+        """Cut: prepare the sinks, take the state, and begin to write; return the state.
 
         Parameters
         ----------
@@ -92,20 +94,25 @@ class Checkpointer:
         number = self.number + 1
         self._prepared = {label: dict(t.sink.prepare(number)) for label, t in self._plan.sinks.items()}
         checkpoint = None
+        states: dict[str, State] = {}
         if self._store is not None:
+            self._refused = self._plan.quarantine.prepare(number)
             saved = {label: task.save() for label, task in self._plan.tasks.items()}
             manifest = {
                 **facts,
                 "written": time.time_ns(),
                 "positions": {r: {p: dict(v) for p, v in ps.items()} for r, ps in positions.items()},
                 "sinks": self._prepared,
+                "quarantine": dict(self._refused),
                 "tasks": {label: dict(s.data) for label, s in saved.items()},
             }
-            checkpoint = Checkpoint(number, manifest, {n: s.tables for n, s in saved.items() if s.tables})
+            states = {label: s.tables for label, s in saved.items() if s.tables}
+            checkpoint = Checkpoint(number, manifest, states)
         self._cut = time.monotonic() - self._begun
         self._written.clear()
         self._thread = threading.Thread(target=self._write, args=(checkpoint,), name="eventide-checkpoint", daemon=True)
         self._thread.start()
+        return states
 
     def _write(self, checkpoint: Checkpoint | None) -> None:
         try:
@@ -141,6 +148,8 @@ class Checkpointer:
         number = self.number + 1
         for label, task in self._plan.sinks.items():
             task.sink.commit(number, self._prepared[label])
+        if self._store is not None:
+            self._plan.quarantine.commit(number, self._refused)
         self.number = number
         return Done(number, self._cut, time.monotonic() - self._begun, self._size, self._released)
 

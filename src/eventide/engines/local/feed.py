@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
+from eventide.engines.local.metrics import Times
 from eventide.model.protocols import Chunk, Position, Source, SourceReader
 from eventide.retry import Circuit, RetryPolicy
 
@@ -19,13 +21,14 @@ _WAIT = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What a feed brings: chunks, or the end, or what went wrong."""
+    """What a feed brings: chunks, their bytes and when they came (`time.perf_counter`); or the end, or an error."""
 
     read: str
     chunks: tuple[Chunk, ...] = ()
     finished: bool = False
     error: BaseException | None = None
     size: int = 0
+    arrived: float = 0.0
 
 
 WAKE = Item("")
@@ -71,6 +74,7 @@ class Feed:
         self.read = read
         self.reader: SourceReader = source.open(positions)
         self.circuit = Circuit(policy or RetryPolicy())
+        self.times = Times()
         self._source, self._positions = source, dict(positions)
         self._items = items
         self._max_rows, self._max_items, self._max_bytes = max_rows, max_items, max_bytes
@@ -102,20 +106,24 @@ class Feed:
     def _loop(self) -> None:
         try:
             while not self._stop.is_set():
+                begun = time.perf_counter()
                 chunks = self._next()
+                arrived = time.perf_counter()
                 if self._stop.is_set():
                     return
                 if not chunks:
                     self._items.put(Item(self.read, finished=True))
                     return
                 size = sum(c.batch.nbytes + sum(len(b.data) for b in c.bad) for c in chunks)
-                item = Item(self.read, tuple(chunks), size=size)
+                item = Item(self.read, tuple(chunks), size=size, arrived=arrived)
                 for chunk in chunks:
                     self._positions[chunk.partition] = chunk.position
                 with self._room:
                     self._room.wait_for(partial(self._has_room, size))
                     self._waiting_items += 1
                     self._waiting_bytes += size
+                self.times.busy += arrived - begun
+                self.times.blocked += time.perf_counter() - arrived
                 if not self._stop.is_set():
                     self._items.put(item)
         except BaseException as error:

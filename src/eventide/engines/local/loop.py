@@ -14,6 +14,8 @@ from typing import Any
 from eventide.engines.local.checkpoint import Checkpoint, CheckpointStore
 from eventide.engines.local.checkpointing import Checkpointer, Done
 from eventide.engines.local.feed import WAKE, Feed, Item, Items
+from eventide.engines.local.ledger import Ledger
+from eventide.engines.local.metrics import RunMetrics
 from eventide.engines.local.options import LocalOptions
 from eventide.engines.local.plan import Plan
 from eventide.engines.local.requests import Requests
@@ -28,6 +30,7 @@ from eventide.model.time import MAX_TIME, MIN_TIME
 __all__ = ["Loop", "Totals"]
 
 _PROGRESS_SECONDS = 0.2
+_FIGURES_SECONDS = 1.0
 _ROWS = 65_536
 _QUERY_ROWS = 524_288
 
@@ -41,13 +44,13 @@ class Totals:
     late: int = 0
     quarantined: int = 0
 
-    def plus(self, other: Totals) -> Totals:
-        """Return the sum."""
+    def minus(self, other: Totals) -> Totals:
+        """Return the difference."""
         return Totals(
-            self.rows_in + other.rows_in,
-            self.rows_out + other.rows_out,
-            self.late + other.late,
-            self.quarantined + other.quarantined,
+            self.rows_in - other.rows_in,
+            self.rows_out - other.rows_out,
+            self.late - other.late,
+            self.quarantined - other.quarantined,
         )
 
 
@@ -67,8 +70,10 @@ class Loop:
         Set to stop cleanly.
     on_progress
         Called now and then.
-    run
-        Id of the run, of which this may be one of several attempts.
+    metrics
+        The figures of the run, of which this may be one of several attempts.
+    on_checkpoint
+        Called whenever a checkpoint is durable and committed.
     """
 
     def __init__(
@@ -79,7 +84,8 @@ class Loop:
         store: CheckpointStore | None,
         stop: threading.Event,
         on_progress: Callable[[Progress], None] | None,
-        run: str = "",
+        metrics: RunMetrics,
+        on_checkpoint: Callable[[], None],
     ) -> None:
         self._plan = plan
         self._options = options
@@ -88,7 +94,6 @@ class Loop:
         self._items: Items = queue.Queue()
         self._feeds: dict[str, Feed] = {}
         self._positions: dict[str, dict[str, Position]] = {label: {} for label in plan.sources}
-        self._rows = 0
         self._resumed = 0
         self._finished: set[str] = set()
         sinks = (t.sink for t in plan.sinks.values())
@@ -96,8 +101,9 @@ class Loop:
         self._store = store
         self._requests = Requests(store.folder if store else None)
         self._checkpoints = Checkpointer(plan, store, number=0, wake=lambda: self._items.put(WAKE))
-        self._run = run
-        self.before = Totals()
+        self._metrics = metrics
+        self._on_checkpoint = on_checkpoint
+        self._base = Totals()
         self._cut_positions: dict[str, dict[str, Position]] = {}
         self.opened = False
 
@@ -122,28 +128,41 @@ class Loop:
     # -- opening and closing
 
     def _open(self) -> None:
-        found = None
-        if self._store is not None:
-            self._store.tidy()
-            if self._options.from_savepoint:
-                found = self._store.load(str(self._options.from_savepoint))
-            elif self._options.resume:
-                found = self._store.load()
-            # A fresh run goes on counting, so that it never writes over a checkpoint that is there.
-            self._checkpoints.number = max(self._store.numbers(), default=0)
-        sinks: Mapping[str, Any] = {}
+        found = self._find() if self._store is not None else None
         if found is not None:
             self._restore(found)
-            sinks = found.manifest["sinks"]
+        elif self._store is not None:
+            self._plan.quarantine.open(None)
+        self._metrics.attach(self._plan)
+        self._open_sinks(found)
+        self._open_feeds()
+        self.opened = True
+        if found is not None:
+            self._metrics.resumed(found.number)
+        self._metrics.enter("running")
+
+    def _find(self) -> Checkpoint | None:
+        assert self._store is not None
+        self._store.tidy()
+        # A fresh run goes on counting, so that it never writes over a checkpoint that is there.
+        self._checkpoints.number = max(self._store.numbers(), default=0)
+        if self._options.from_savepoint:
+            return self._store.load(str(self._options.from_savepoint))
+        return self._store.load() if self._options.resume else None
+
+    def _open_sinks(self, found: Checkpoint | None) -> None:
+        states: Mapping[str, Any] = found.manifest["sinks"] if found is not None else {}
         nodes = {label: node for node, label in self._plan.pipeline.labels.items()}
         for label, task in self._plan.sinks.items():
-            task.sink.open(self._plan.schemas[nodes[label], MAIN], sinks.get(label))
-            if found is not None and label in sinks:
+            task.sink.open(self._plan.schemas[nodes[label], MAIN], states.get(label))
+            if found is not None and label in states:
                 # The crash may have come between the checkpoint and the commit of what it prepared.
-                task.sink.commit(found.number, sinks[label])
+                task.sink.commit(found.number, states[label])
+
+    def _open_feeds(self) -> None:
         rows = self._options.batch_rows or (_QUERY_ROWS if self._plan.queries else _ROWS)
         for label, source in self._plan.sources.items():
-            self._feeds[label] = Feed(
+            self._feeds[label] = feed = Feed(
                 label,
                 source,
                 self._positions[label],
@@ -152,11 +171,11 @@ class Loop:
                 max_bytes=self._options.queue_bytes,
                 policy=self._options.retry_policy,
             )
+            self._metrics.source(label, feed.times, feed.circuit)
         if self._store is not None:
             self._release(self._positions)
         for feed in self._feeds.values():
             feed.start()
-        self.opened = True
 
     def _restore(self, found: Checkpoint) -> None:
         if found.manifest["fingerprint"] != self._plan.pipeline.fingerprint:
@@ -164,8 +183,12 @@ class Loop:
             hint = "the pipeline was changed since: run with resume=False (--fresh), or under another name"
             raise CheckpointError(msg, hint=hint)
         self._resumed = found.number
-        if found.manifest["run"] == self._run:  # an earlier attempt of this run wrote it
-            self.before = Totals(**found.manifest["totals"])
+        self._plan.go_on(Ledger.from_dict(found.manifest["ledger"]))
+        self._plan.quarantine.open(found.manifest["quarantine"])
+        self._plan.quarantine.commit(found.number, found.manifest["quarantine"])
+        self._base = self._counted()
+        if found.manifest["run"] == self._metrics.run:  # an earlier attempt of this run wrote it
+            self._base = self._base.minus(Totals(**found.manifest["totals"]))
         self._positions |= {label: dict(p) for label, p in found.manifest["positions"].items()}
         if found.manifest["final"]:
             return  # every window was closed by the end of the input: what came since is input of its own
@@ -176,6 +199,7 @@ class Loop:
         # Each is closed, whatever happens to the others: an open sink would keep its lock.
         with contextlib.ExitStack() as closing:
             closing.callback(self._plan.workers.close)
+            closing.callback(self._plan.quarantine.close)
             for task in self._plan.sinks.values():
                 closing.callback(task.sink.close)
             closing.callback(self._checkpoints.close)
@@ -188,7 +212,7 @@ class Loop:
         interval = self._options.interval_seconds
         tick = self._options.tick_seconds if self._plan.ticks else _PROGRESS_SECONDS
         next_checkpoint = self._begun + interval
-        next_look = next_tick = self._begun
+        next_look = next_figures = next_tick = self._begun
         while len(self._finished) < len(self._plan.sources) and not self._stop.is_set():
             now = time.monotonic()
             if self._plan.ticks and now >= next_tick:
@@ -205,7 +229,10 @@ class Loop:
                 self._report()
                 self._requests.look()
                 next_look = now + _PROGRESS_SECONDS
-            due = now >= next_checkpoint or self._requests.waiting
+            if now >= next_figures:
+                self._metrics.look({label: feed.reader.backlog() for label, feed in self._feeds.items()})
+                next_figures = now + _FIGURES_SECONDS
+            due = now >= next_checkpoint or self._requests.waiting or self._plan.quarantine.full
             if self._store is not None and due and not self._checkpoints.pending:
                 self._begin()
                 # Where the cut takes longer than the interval, half of the time is left for the work.
@@ -221,6 +248,7 @@ class Loop:
             return
         if item.error is not None:
             raise self._failed(item)
+        self._metrics.took(item.arrived)
         if item.finished:
             self._finished.add(item.read)
             send(self._plan.entries[item.read], Flow(None, MAX_TIME, self._clock(), end=True))
@@ -230,7 +258,6 @@ class Loop:
         self._feeds[item.read].taken(item)
 
     def _chunk(self, read: str, chunk: Chunk) -> None:
-        self._rows += chunk.batch.num_rows
         self._plan.reads[read].take(chunk, self._clock())
         self._positions[read][chunk.partition] = chunk.position
 
@@ -238,6 +265,7 @@ class Loop:
         return time.time_ns() if self._plan.ticks else MIN_TIME
 
     def _tick(self) -> None:
+        self._metrics.took()
         for read, targets in self._plan.entries.items():
             if read not in self._finished:
                 send(targets, Flow(None, MIN_TIME, self._clock()))
@@ -261,22 +289,29 @@ class Loop:
         facts = {
             "pipeline": pipeline.name,
             "fingerprint": pipeline.fingerprint,
-            "run": self._run,
+            "run": self._metrics.run,
             "totals": asdict(self._totals()),
+            "ledger": self._plan.ledger().to_dict(),
+            "metrics": self._metrics.stored() if self._store else [],
             "final": final,
         }
         self._cut_positions = {label: dict(positions) for label, positions in self._positions.items()}
-        self._checkpoints.begin(self._cut_positions, facts)
+        for label, state in self._checkpoints.begin(self._cut_positions, facts).items():
+            self._metrics.snapshotted(label, state)
 
     def _done(self, done: Done | None) -> None:
         if done is None:
             return
+        if self._store is not None:
+            self._metrics.checkpointed(done.number, seconds=done.seconds, nbytes=done.size)
+            self._on_checkpoint()
         self._release(done.released)
         for name in self._requests.begun:
             self._requests.answer(name, partial(self._keep_as, name))
 
     def _keep_as(self, name: str) -> None:
-        self._checkpoints.keep_as(name)
+        path = self._checkpoints.keep_as(name)
+        self._metrics.log.tell("savepoint", f"savepoint {name}: {path}", number=self._checkpoints.number)
         for label, feed in self._feeds.items():
             if hasattr(feed.reader, "release"):
                 owner = savepoint_owner(self._plan.pipeline.name, name, label)
@@ -291,11 +326,18 @@ class Loop:
 
     # -- reporting
 
-    def _totals(self) -> Totals:
+    def _counted(self) -> Totals:
+        """Return what the ledger says, earlier runs included."""
         counts = [t.counts for t in self._plan.tasks.values()]
-        out = sum(t.counts.rows_out for t in self._plan.sinks.values())
-        now = Totals(self._rows, out, sum(c.late for c in counts), self._plan.quarantine.rows)
-        return self.before.plus(now)
+        return Totals(
+            rows_in=sum(t.counts.rows_out for t in self._plan.reads.values()),
+            rows_out=sum(t.counts.rows_out for t in self._plan.sinks.values()),
+            late=sum(c.late for c in counts),
+            quarantined=self._plan.quarantine.total,
+        )
+
+    def _totals(self) -> Totals:
+        return self._counted().minus(self._base)
 
     @property
     def watermark(self) -> int:
@@ -339,6 +381,6 @@ class Loop:
             stopped=stopped,
             resumed_from=self._resumed,
             checkpoint=self._checkpoints.number if self._store else 0,
-            run=self._run,
+            run=self._metrics.run,
             ledger=self._plan.ledger(),
         )

@@ -49,6 +49,10 @@ class LocalOptions:
         How many failures in a row of a source, a sink or the disk are borne before the run fails; 0: any number.
     longest_wait
         Between two tries; waits begin at a tenth of a second and double.
+    metrics
+        ``HOST:PORT`` where the figures of the run are served over HTTP; "" serves none, port 0 takes a free one.
+    metrics_remote
+        Whether `metrics` may be an address that other machines can reach.
     """
 
     lanes: int = 0
@@ -63,6 +67,8 @@ class LocalOptions:
     queue_bytes: int = 1 << 26
     retries: int = 0
     longest_wait: str | timedelta = "30s"
+    metrics: str = ""
+    metrics_remote: bool = False
 
     @property
     def lane_count(self) -> int:

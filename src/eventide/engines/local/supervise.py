@@ -7,18 +7,20 @@ That is the same path as after a crash, and so as well tested.
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from eventide.engines.local.checkpoint import CheckpointStore
 from eventide.engines.local.loop import Loop, Totals
+from eventide.engines.local.metrics import RunMetrics
 from eventide.engines.local.options import LocalOptions
 from eventide.engines.local.plan import plan
 from eventide.engines.local.result import Progress, RunResult
+from eventide.engines.local.watch import watched
 from eventide.errors import CheckpointError, LogLockedError
 from eventide.log.lock import FileLock
 from eventide.model.pipeline import Pipeline
@@ -26,8 +28,6 @@ from eventide.model.time import MIN_TIME
 from eventide.retry import Circuit
 
 __all__ = ["supervise"]
-
-_log = logging.getLogger("eventide.run")
 
 
 def supervise(
@@ -45,62 +45,81 @@ def supervise(
     begun = time.monotonic()
     run = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.urandom(2).hex()}"
     store = CheckpointStore(options.checkpoint, pipeline.name, keep=options.keep) if options.checkpoint else None
-    lock = _lock(store, pipeline.name)
-    circuit = Circuit(options.retry_policy)
-    restarts, opened = 0, False
-    before, loop = Totals(), None
-    try:
+    with contextlib.ExitStack() as closing:
+        if store is not None:
+            closing.callback(_lock(store, pipeline.name).release)
+        folder = store.folder if store else None
+        metrics = closing.enter_context(
+            watched(pipeline.name, run, folder=folder, serve=options.metrics, remote=options.metrics_remote)
+        )
+        if folder is not None:
+            metrics.places["checkpoints"] = folder
+        attempts = _Attempts(pipeline, options, store=store, metrics=metrics)
+        result = attempts.run(stop, on_progress)
+        metrics.enter("stopped" if result.stopped else "finished")
+        return replace(result, restarts=attempts.restarts, seconds=time.monotonic() - begun)
+
+
+class _Attempts:
+    """The attempts of one run."""
+
+    def __init__(
+        self, pipeline: Pipeline, options: LocalOptions, *, store: CheckpointStore | None, metrics: RunMetrics
+    ) -> None:
+        self._pipeline, self._options, self._store, self._metrics = pipeline, options, store, metrics
+        self._circuit = Circuit(options.retry_policy)
+        self._opened = False
+        self._begun = time.monotonic()
+        self.restarts = 0
+        metrics.circuit("run", self._circuit)
+
+    def run(self, stop: threading.Event, on_progress: Callable[[Progress], None] | None) -> RunResult:
+        """Try until it ends, or is stopped, or fails for good."""
         while True:
-            circuit.trying()
+            loop: Loop | None = None
+            self._circuit.trying()
             try:
-                done = _durable(store, run) if store is not None and restarts else None
-                if done is not None:
-                    options = replace(options, resume=True, from_savepoint=None)
-                    if done != before:
-                        circuit.worked()  # it has come further than the attempt before: the next failure is a new one
-                    before = done
-                loop = Loop(plan(pipeline, options), options, store=store, stop=stop, on_progress=on_progress, run=run)
-                return replace(loop.run(), restarts=restarts, seconds=time.monotonic() - begun)
+                options = self._where_to_begin()
+                made = plan(self._pipeline, options)
+                made.quarantine.run = self._metrics.run
+                loop = Loop(
+                    made,
+                    options,
+                    store=self._store,
+                    stop=stop,
+                    on_progress=on_progress,
+                    metrics=self._metrics,
+                    on_checkpoint=self._circuit.worked,
+                )
+                return loop.run()
             except Exception as error:
-                opened = opened or (loop is not None and loop.opened)
-                if store is None or not opened or stop.is_set():
+                self._opened = self._opened or (loop is not None and loop.opened)
+                if self._store is None or not self._opened or stop.is_set():
                     raise
-                wait = circuit.failed(error)
-                restarts += 1
-                _log.warning("%s: %s; next try in %.1f s", pipeline.name, error, wait)
+                wait = self._circuit.failed(error)
+                self.restarts += 1
+                self._metrics.log.tell("restart", f"{error}; next try in {wait:.1f} s")
                 if on_progress is not None:
-                    on_progress(_waiting(before, error, seconds=time.monotonic() - begun))
+                    on_progress(self._waiting(error))
                 if stop.wait(wait):
                     raise
-    finally:
-        if lock is not None:
-            lock.release()
+
+    def _where_to_begin(self) -> LocalOptions:
+        """After a failure: from the newest checkpoint if it is of this run, else as it was begun."""
+        newest = self._store.newest() if self._store is not None and self.restarts else None
+        if newest is None or newest["run"] != self._metrics.run:
+            return self._options
+        return replace(self._options, resume=True, from_savepoint=None)
+
+    def _waiting(self, error: Exception) -> Progress:
+        newest = self._store.newest() if self._store else None
+        done = newest["totals"] if newest and newest["run"] == self._metrics.run else asdict(Totals())
+        seconds = time.monotonic() - self._begun
+        return Progress(seconds, **done, watermark=MIN_TIME, backlog=None, state="waiting", reason=str(error))
 
 
-def _durable(store: CheckpointStore, run: str) -> Totals | None:
-    """Return what this run has done up to its newest checkpoint, None when it has written none."""
-    newest = store.newest()
-    return Totals(**newest["totals"]) if newest is not None and newest["run"] == run else None
-
-
-def _waiting(done: Totals, error: Exception, *, seconds: float) -> Progress:
-    return Progress(
-        seconds=seconds,
-        rows_in=done.rows_in,
-        rows_out=done.rows_out,
-        late=done.late,
-        quarantined=done.quarantined,
-        watermark=MIN_TIME,
-        backlog=None,
-        state="waiting",
-        reason=str(error),
-    )
-
-
-def _lock(store: CheckpointStore | None, pipeline: str) -> FileLock | None:
+def _lock(store: CheckpointStore, pipeline: str) -> FileLock:
     """Two runs with the same checkpoints would write over each other's."""
-    if store is None:
-        return None
     try:
         store.folder.mkdir(parents=True, exist_ok=True)
         return FileLock(store.folder / "run.lock", what=f"pipeline {pipeline!r}")
