@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
@@ -42,6 +43,8 @@ class LocalOptions:
         Root of the log whose topic ``quarantine`` takes what cannot be processed; None is the default log.
     tick
         How often the processing-time clock ticks, where anything listens.
+    clock
+        What the clock says, ns since 1970; None is that of the system. For tests.
     queue_bytes
         How much each source may read ahead, in bytes (one batch at least). The memory of a run is bounded by this
         for each source, what its operators remember, and what its sinks hold back until a checkpoint.
@@ -63,6 +66,7 @@ class LocalOptions:
     resume: bool = True
     quarantine: str | Path | None = None
     tick: str | timedelta = "100ms"
+    clock: Callable[[], int] | None = None
     from_savepoint: str | Path | None = None
     queue_bytes: int = 1 << 26
     retries: int = 0
