@@ -26,10 +26,30 @@ def batch(rows: Rows) -> pa.RecordBatch:
     return pa.record_batch([[r[0] for r in rows], [r[1] for r in rows]], schema=SCHEMA)
 
 
-def steps() -> st.SearchStrategy[list[tuple[str, Rows]]]:
+Script = list[tuple[str, Rows]]
+
+
+def scripts() -> st.SearchStrategy[Script]:
+    """Draw rounds of checkpoints that get some way, with rows written in between, and then may crash."""
     row = st.tuples(st.integers(0, 4), st.text(alphabet="abc", max_size=3))
-    names = st.sampled_from(["write", "write", "prepare", "save", "commit", "repeat", "crash", "abandon"])
-    return st.lists(st.tuples(names, st.lists(row, min_size=1, max_size=6)), max_size=25)
+    rows = st.lists(row, max_size=4)
+    path = ["prepare", "save", "commit", "repeat"]
+    rounds = st.tuples(
+        st.lists(rows, min_size=5, max_size=5),
+        st.sampled_from([0, 1, 2, 3, 3, 3, 4]),
+        st.sampled_from(["", "", "crash", "abandon"]),
+    )
+
+    def flat(drawn: list[Any]) -> Script:
+        script: Script = []
+        for written, far, end in drawn:
+            for rows, name in zip(written, ["", *path[:far]], strict=False):
+                script += [(name, [])] if name else []
+                script += [("write", rows)] if rows else []
+            script += [(end, [])] if end else []
+        return script
+
+    return st.lists(rounds, min_size=1, max_size=8).map(flat)
 
 
 class Model:
@@ -137,7 +157,7 @@ class SqlSinkSuite:
 
     # -- exactly once
 
-    def any_sequence_equals_the_model(self, script: list[tuple[str, Rows]], *, upsert: bool, part: int) -> None:
+    def any_sequence_equals_the_model(self, script: Script, *, upsert: bool, part: int) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_sql_sink, "_PART_BYTES", part)
             patch.setattr(_sql_sink, "_HELD_BYTES", 150)

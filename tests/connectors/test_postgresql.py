@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from sql_sink_suite import SCHEMA, Rows, SqlSinkSuite, batch, steps
+from sql_sink_suite import SCHEMA, Script, SqlSinkSuite, batch, scripts
 
 import eventide as ev
 from eventide.errors import DataError, PipelineError, SchemaError, UnavailableError, UsageError, is_retriable
@@ -38,8 +38,9 @@ class TestPostgresql(SqlSinkSuite):
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         return self.server.query(statement)
 
-    @given(script=steps(), upsert=st.booleans(), part=st.sampled_from([1, 100, 10**6]))
-    def test_any_sequence_equals_the_model(self, script: list[tuple[str, Rows]], upsert: bool, part: int) -> None:
+    @settings(settings(), max_examples=max(20, settings().max_examples // 5))  # a step takes milliseconds here
+    @given(script=scripts(), upsert=st.booleans(), part=st.sampled_from([1, 100, 10**6]))
+    def test_any_sequence_equals_the_model(self, script: Script, upsert: bool, part: int) -> None:
         self.any_sequence_equals_the_model(script, upsert=upsert, part=part)
 
     # -- what PostgreSQL has of its own

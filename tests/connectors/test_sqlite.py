@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sql_sink_suite import SCHEMA, Rows, SqlSinkSuite, batch, steps
+from sql_sink_suite import SCHEMA, Script, SqlSinkSuite, batch, scripts
 
 from eventide import registry
 from eventide.connectors.sqlite import sink as make
@@ -41,8 +41,8 @@ class TestSqlite(SqlSinkSuite):
         finally:
             connection.close()
 
-    @given(script=steps(), upsert=st.booleans(), part=st.sampled_from([1, 100, 10**6]))
-    def test_any_sequence_equals_the_model(self, script: list[tuple[str, Rows]], upsert: bool, part: int) -> None:
+    @given(script=scripts(), upsert=st.booleans(), part=st.sampled_from([1, 100, 10**6]))
+    def test_any_sequence_equals_the_model(self, script: Script, upsert: bool, part: int) -> None:
         self.any_sequence_equals_the_model(script, upsert=upsert, part=part)
 
     # -- what SQLite has of its own

@@ -44,6 +44,7 @@ class Server:
         self._programs = programs
         self.folder = Path(tempfile.mkdtemp(prefix="eventide-postgresql-"))
         self._process: subprocess.Popen[bytes] | None = None
+        self._session: psycopg.Connection[tuple[Any, ...]] | None = None
         # PostgreSQL refuses to run as root.
         self._as: dict[str, Any] = {}
         if os.getuid() == 0:
@@ -85,6 +86,8 @@ class Server:
 
     def stop(self) -> None:
         """Stop at once, as when the power fails: open connections break, recovery runs at the next start."""
+        if self._session is not None:
+            self._session.close()
         if self._process is not None:
             self._process.send_signal(3)  # SIGQUIT: "immediate shutdown"
             self._process.wait(60)
@@ -106,6 +109,7 @@ class Server:
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows."""
-        with self.connect() as connection:
-            cursor = connection.execute(statement.encode())
-            return cursor.fetchall() if cursor.description is not None else []
+        if self._session is None or self._session.closed:
+            self._session = self.connect()
+        cursor = self._session.execute(statement.encode())
+        return cursor.fetchall() if cursor.description is not None else []
