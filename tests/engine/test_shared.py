@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import eventide as ev
 from eventide.connectors.memory import MemorySink, MemorySource
 from eventide.engines.local import run
-from eventide.kernel.window import aligned, blocks
+from eventide.kernel.window import filling
 from eventide.model.time import EVENT_TIME
 
 SECOND = 10**9
@@ -79,8 +79,7 @@ def test_any_input_late_or_not_stopped_and_resumed(
     )
     shared = MemorySink()
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr(blocks, "SHARED_ROWS", 2)
-        patch.setattr(aligned, "SHARED_ROWS", 2)
+        patch.setattr(filling, "SHARED_ROWS", 2)
         pipeline = counted.map_batches(watch).write(shared)
         run(pipeline, stop=stop, checkpoint=folder, batch_rows=chunk, lanes=3)
         stop.clear()

@@ -22,7 +22,8 @@ from eventide.kernel.aggregates.build import Accumulators
 from eventide.kernel.hashing import key_groups, key_hashes
 from eventide.kernel.keys import KeyIndex
 from eventide.kernel.keys_words import NO_MASK, Mask, buffer_view
-from eventide.kernel.window.blocks import MOST_PANES, SHARED_ROWS, Block, Groups, Helpers
+from eventide.kernel.window.blocks import MOST_PANES, Block, Groups, Helpers
+from eventide.kernel.window.filling import fill
 from eventide.kernel.window.fused import fused
 from eventide.kernel.window.grid import grid_of
 from eventide.kernel.window.order import time_span
@@ -45,8 +46,8 @@ Slots = npt.NDArray[np.int32]
 _ROOM = 8_192
 """Groups that a block of several panes is meant for."""
 
-_SCANS = 8
-"""Up to so many panes take their rows out of a batch inside the compiled pass."""
+_FEW_PANES = 16
+"""A batch of up to so many panes is split among blocks of one pane."""
 
 _MASKS = 4
 """Up to so many blocks take a batch by masks, more by sorting it."""
@@ -230,21 +231,15 @@ class AlignedWindowMachine:
         """Add the selected rows, which lie in the panes of `span` (its last included)."""
         held = self._blocks[skip]
         first, last = span
-        for block in held:
-            if block.first <= first and last < block.stop:
-                if select.size:
-                    self._taken += block.add(batch, times, select)
-                else:
-                    self._taken += block.add_all(batch, times, self._helpers)
-                return
-        if self._fused is not None and not select.size and last - first < _SCANS:
-            # Few panes: each block takes its own rows out of the batch, inside the compiled pass.
-            # Sharing them among threads pays where a pane gets enough of them.
-            many = times.size // (last - first + 1) >= SHARED_ROWS
-            for block in self._cover(held, _NO_PANES, span, wide=False):
-                block.add_between(batch, times, self._helpers if many else None)
+        if self._fused is not None and not select.size and last - first < _FEW_PANES:
+            blocks = self._cover(held, _NO_PANES, span, wide=False)
+            fill(blocks, batch, times, fused=self._fused, grid=self._grid, helpers=self._helpers)
             self._taken += times.size
             return
+        for block in held:
+            if block.first <= first and last < block.stop:
+                self._taken += block.add(batch, times, select)
+                return
         panes = self._grid.panes_of(times)
         low, high = time_span(times)
         wide = high - low >= self._grid.pane

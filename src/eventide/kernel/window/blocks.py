@@ -7,9 +7,9 @@ table goes from (key slot, pane) to slots.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +22,11 @@ from eventide.kernel.compiled import have_compiler
 from eventide.kernel.keys import KeyIndex
 from eventide.kernel.keys_plain import PlainWordTable
 from eventide.kernel.keys_words import NO_MASK, Mask
-from eventide.kernel.window.fused import Fused, Results
+from eventide.kernel.window.fused import Fused, Results, Rows
 from eventide.kernel.window.roster import Roster, roster_of
 from eventide.model.state import ALL_GROUPS
-from eventide.model.time import MAX_TIME
 
-__all__ = ["MOST_PANES", "SHARED_ROWS", "Block", "Groups", "Helpers"]
+__all__ = ["MOST_PANES", "Block", "Groups", "Helpers", "Pending"]
 
 Int64Array = npt.NDArray[np.int64]
 Slots = npt.NDArray[np.int32]
@@ -37,20 +36,13 @@ MOST_PANES = 4_096
 
 _SHIFT = 12
 
-_NO_TIMES = np.empty(0, np.int64)
-
-SHARED_ROWS = 16_384
-"""Below so many rows waking another thread costs more than it saves."""
-
 MOST_SPARE = 16_384
 """Blocks with room for more groups than this are given back to the system."""
 
-_SPARES = 8
+_SPARES = 24
 
 _AHEAD = 4
 """So many batches another thread may lag behind."""
-
-_Add: TypeAlias = "Callable[[Block, pa.RecordBatch, Int64Array], int | None]"
 
 
 class Helpers(Protocol):
@@ -62,6 +54,19 @@ class Helpers(Protocol):
 
     def start(self, function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
         """Begin to call a function there; what is returned waits for its end."""
+
+
+class Pending:
+    """Work of another thread, that several may wait for."""
+
+    def __init__(self, wait: Callable[[], Any]) -> None:
+        self._wait: Callable[[], Any] | None = wait
+
+    def wait(self) -> None:
+        """Wait for its end, or raise its error; not again once that was done."""
+        wait, self._wait = self._wait, None
+        if wait is not None:
+            wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +124,8 @@ class Block:
             # Room for a whole part of the compiled pass, which else would grow every new table once.
             capacity = max(capacity, roster.size if roster is not None else 0) + CUT
         self._twins: list[Block] = []
-        self._pending: list[Callable[[], Any]] = []
+        self._pending: list[Pending] = []
+        self._lent = False
         self.keys = make_keys(capacity)
         self.accumulators = accumulators
         self._pairs = _pairs(capacity) if stop - first > 1 else None
@@ -178,7 +184,10 @@ class Block:
         select
             Which rows; left out: all.
         """
-        if not select.size and self._fast(batch, _NO_TIMES):
+        self.take_back()
+        rows = self._fused.rows_of(batch) if self._fused is not None and not select.size else None
+        if rows is not None:
+            self.fill(rows)
             return len(times)
         slots = self.keys.slots(batch, select)
         if self._pairs is not None:
@@ -187,39 +196,31 @@ class Block:
         self.accumulators.update(slots, batch, times)
         return int(np.count_nonzero(slots >= 0))
 
-    def add_all(self, batch: pa.RecordBatch, times: Int64Array, helpers: Helpers | None) -> int:
-        """Add all rows of a batch, shared with other threads where that pays; return as `add` does."""
-        if helpers is None or not self._shared(batch, times, helpers, Block.add):
-            return self.add(batch, times)
-        return len(times)
+    def fill(self, rows: Rows) -> None:
+        """Add keys and values to a block of one pane with a compiled pass, on whatever thread."""
+        assert self._fused is not None
+        self._fused.add(rows, index=self.keys, accumulators=self.accumulators)
 
-    def add_between(self, batch: pa.RecordBatch, times: Int64Array, helpers: Helpers | None = None) -> None:
-        """Add the rows of a batch that lie in this block's panes, whatever else the batch holds."""
-        if helpers is not None and self._shared(batch, times, helpers, Block.add_between):
-            return
-        if self._fast(batch, times):
-            return
-        inside = (times >= self._start) & (times < self._start + (self.stop - self.first) * self._pane)
-        self.add(batch, times, inside)
+    def shares(self, rows: int) -> bool:
+        """Tell whether so many rows are worth to be shared with other threads: merging costs a pass over the keys."""
+        return self._fused is not None and self.keys.size <= rows // 8
 
-    def _shared(self, batch: pa.RecordBatch, times: Int64Array, helpers: Helpers, add: _Add) -> bool:
-        """Add a batch in parts, the other parts to twins of this block; False where merging these would cost more."""
-        rows = batch.num_rows
-        if self._fused is None or rows < SHARED_ROWS or self.keys.size > rows // 8:
-            return False
-        while len(self._twins) < helpers.others:
+    def twins(self, count: int) -> list[Block]:
+        """Return blocks that other threads may fill; `settle` merges them into this one."""
+        while len(self._twins) < count:
             self._twins.append(self._twin())
-        edges = [rows * i // (helpers.others + 1) for i in range(helpers.others + 2)]
-        self._pending += [
-            helpers.start(add, twin, batch.slice(a, b - a), times[a:b])
-            for twin, a, b in zip(self._twins, edges[1:], edges[2:], strict=False)
-        ]
-        add(self, batch.slice(0, edges[1]), times[: edges[1]])
-        # Nobody reads a twin before `settle`, so that the other threads may lag behind by a few batches: waiting
-        # for them here would cost more than they save, because waking a thread that sleeps takes long.
-        while len(self._pending) > _AHEAD * helpers.others:
-            self._pending.pop(0)()
-        return True
+        return self._twins[:count]
+
+    def wait_for(self, pending: Sequence[Pending], *, itself: bool = False) -> None:
+        """Say that other threads fill this block's twins, or the block `itself`. They may lag behind by a few batches.
+
+        Nobody reads these before `settle`. To wait for the other threads after each batch would cost more than they
+        save, because waking a thread that sleeps takes long.
+        """
+        self._pending += pending
+        self._lent = self._lent or itself
+        while len(self._pending) > _AHEAD * len(pending):
+            self._pending.pop(0).wait()
 
     def _twin(self) -> Block:
         if self._spares:
@@ -237,20 +238,25 @@ class Block:
             capacity=self.keys.capacity,
         )
 
+    def take_back(self) -> None:
+        """Wait for other threads that fill this block itself: nobody else may until then."""
+        if self._lent:
+            self._join()
+
+    def _join(self) -> None:
+        while self._pending:
+            self._pending.pop(0).wait()
+        self._lent = False
+
     def settle(self) -> None:
         """Take over what other threads have added."""
-        while self._pending:
-            self._pending.pop(0)()
+        self._join()
+        if not self._twins:
+            return
         twins, self._twins = self._twins, []
         for twin in twins:
             self.absorb_all(twin)
             twin.drop()
-
-    def _fast(self, batch: pa.RecordBatch, times: Int64Array) -> bool:
-        if self._fused is None:
-            return False
-        span = (self._start, min(self._start + self._pane, MAX_TIME))
-        return self._fused.add(batch, times, span, index=self.keys, accumulators=self.accumulators)
 
     def _words_at(self, keys: Slots, times: Int64Array) -> Int64Array:
         if have_compiler():

@@ -6,6 +6,7 @@ windows compute. Other aggregates and keys take a pass each (`Block.add`); the r
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -24,7 +25,10 @@ from eventide.kernel.keys_words import NO_MASK, Mask, buffer_view
 from eventide.kernel.window.order import hash_order
 from eventide.model.batch import Int64Array
 
-__all__ = ["Fused", "Results", "fused"]
+__all__ = ["Fused", "Results", "Rows", "fused"]
+
+Rows: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+"""Keys and values."""
 
 Held: TypeAlias = tuple[KeyIndex, Accumulators]
 
@@ -49,44 +53,57 @@ class Fused:
     key: str
     value: str
 
-    def add(
-        self,
-        batch: pa.RecordBatch,
-        times: Int64Array,
-        span: tuple[int, int],
-        *,
-        index: KeyIndex,
-        accumulators: Accumulators,
-    ) -> bool:
-        """Add rows and return True; or return False, with nothing done, when this batch has nulls.
-
-        Parameters
-        ----------
-        batch
-            Events.
-        times, span
-            Their event times, ns, and the half-open span of times that counts; no times: all rows do.
-        index, accumulators
-            The keys and the state of a block of one pane.
-        """
+    def rows_of(self, batch: pa.RecordBatch) -> Rows | None:
+        """Return the keys and values of a batch, or None where there are nulls among them."""
         find = batch.schema.get_field_index
         keys, values = batch.column(find(self.key)), batch.column(find(self.value))
         if keys.null_count or values.null_count:
-            return False
+            return None
+        return buffer_view(keys, "i8"), buffer_view(values, "f8")  # type: ignore[return-value]
+
+    def split(self, rows: Rows, times: Int64Array, *, start: int, pane: int, panes: int) -> list[Rows]:
+        """Return rows pane by pane.
+
+        Parameters
+        ----------
+        rows, times
+            Keys and values, and their event times, ns, which all lie in the panes.
+        start, pane
+            Time of the first pane and length of a pane, ns.
+        panes
+            How many there are, at most 256.
+        """
+        from eventide.kernel.window.fused_loops import split_rows
+
+        words, values = rows
+        ends, out = np.zeros(panes, np.int64), (np.empty_like(words), np.empty_like(values))
+        split_rows(words, values, times, start, pane, ends, *out)
+        edges = [0, *ends.tolist()]
+        return [(out[0][a:b], out[1][a:b]) for a, b in itertools.pairwise(edges)]
+
+    def add(self, rows: Rows, *, index: KeyIndex, accumulators: Accumulators) -> None:
+        """Add rows.
+
+        Parameters
+        ----------
+        rows
+            Keys and values.
+        index, accumulators
+            The keys and the state of a block of one pane.
+        """
         from eventide.kernel.window.fused_loops import add_rows
 
-        words: Int64Array = buffer_view(keys, "i8")  # type: ignore[assignment]
-        numbers = buffer_view(values, "f8")
+        words, values = rows
         moments = _stores(accumulators)[1]
         table = index.word_table
         row = 0
         while True:
             row = add_rows(
-                words, numbers, times, *span, index.groups.start, index.groups.stop, row,
+                words, values, index.groups.start, index.groups.stop, row,
                 *table.arrays, moments.order, *moments.arrays,
             )  # fmt: skip
             if row == words.size:
-                return True
+                return
             table.grow()
             accumulators.resize(index.capacity)
 
