@@ -106,7 +106,7 @@ class Feed:
     def _loop(self) -> None:
         try:
             while not self._stop.is_set():
-                begun = time.perf_counter()
+                begun = time.thread_time()  # of the processor: a read also waits for events
                 chunks = self._next()
                 arrived = time.perf_counter()
                 if self._stop.is_set():
@@ -122,7 +122,7 @@ class Feed:
                     self._room.wait_for(partial(self._has_room, size))
                     self._waiting_items += 1
                     self._waiting_bytes += size
-                self.times.busy += arrived - begun
+                self.times.busy += time.thread_time() - begun
                 self.times.blocked += time.perf_counter() - arrived
                 if not self._stop.is_set():
                     self._items.put(item)

@@ -113,6 +113,7 @@ class Loop:
         try:
             self._open()
             self._work()
+            self._metrics.enter("stopping")
             ended = len(self._finished) == len(self._plan.sources)
             self._done(self._checkpoints.poll(wait=True))
             self._begin(final=ended)

@@ -256,7 +256,7 @@ class RunMetrics:
     def state(self) -> str:
         """The state of the run; `waiting` while a connection is open, as an electrician says: does not work."""
         broken = any(c.state == "open" for c in list(self._circuits.values()))
-        return "waiting" if broken and self._state == "running" else self._state
+        return "waiting" if broken and self._state in ("running", "stopping") else self._state
 
     def waits_for(self) -> list[str]:
         """Return why results are not up to date; empty when the pipeline is at its watermark."""

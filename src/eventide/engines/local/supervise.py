@@ -98,6 +98,7 @@ class _Attempts:
                     raise
                 wait = self._circuit.failed(error)
                 self.restarts += 1
+                self._metrics.look({})
                 self._metrics.log.tell("restart", f"{error}; next try in {wait:.1f} s")
                 if on_progress is not None:
                     on_progress(self._waiting(error))

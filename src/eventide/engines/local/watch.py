@@ -157,7 +157,7 @@ class _Teller:
             log.tell("run_started", f"run {self._info.run} begins", address=self._info.metrics)
         elif state == "waiting":
             log.tell("waiting", "; ".join(self._metrics.waits_for()))
-        elif state == "running" and before == "waiting":
+        elif state in ("running", "stopping") and before == "waiting":
             log.tell("back", "what the run waited for is there again")
         elif state in ("stopped", "finished"):
             log.tell(state, "stopped before the input ended" if state == "stopped" else "the input has ended")
