@@ -98,7 +98,8 @@ class CheckpointStore:
         Parameters
         ----------
         savepoint
-            Its name, or the path of the folder that a savepoint or a checkpoint is in.
+            Its name; or ``pipeline/name``, where it is one of another pipeline of the same graph; or the path of the
+            folder that a savepoint or a checkpoint is in.
 
         Raises
         ------
@@ -221,8 +222,10 @@ class CheckpointStore:
     def _savepoint(self, name: str) -> Path:
         if name in self.savepoints():
             return self.folder / "savepoints" / name
-        if (Path(name) / "manifest.json").is_file():
-            return Path(name)
+        pipeline, _, short = name.partition("/")
+        for path in (self.folder.parent / pipeline / "savepoints" / short, Path(name)):
+            if (path / "manifest.json").is_file():
+                return path
         raise self._unknown(name)
 
     def _unknown(self, name: str) -> UnknownNameError:

@@ -37,8 +37,8 @@ class LocalOptions:
     resume
         Go on from the newest checkpoint when there is one.
     from_savepoint
-        Begin from this savepoint (its name, or the folder of a savepoint or checkpoint) and not from the newest
-        checkpoint.
+        Begin from this savepoint (its name, ``pipeline/name``, or the folder of a savepoint or checkpoint) and not
+        from the newest checkpoint.
     quarantine
         Root of the log whose topic ``quarantine`` takes what cannot be processed; None is the default log.
     tick
