@@ -130,10 +130,9 @@ def retain_partition(
                 return old
             for segment in old[:_AT_ONCE]:
                 segment_path(folder, segment.base_offset).unlink(missing_ok=True)
+                sync_folder(folder)  # one by one: a loss of power could else bring an older one back, before a hole
                 index_path(folder, segment.base_offset).unlink(missing_ok=True)
                 gone.append(segment)
-            if old:
-                sync_folder(folder)
         if len(old) <= _AT_ONCE:
             return gone
 
