@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -230,3 +232,26 @@ def test_mistakes(tmp_path: Path) -> None:
         log.export("a", tmp_path / "a.arrow")
         log.import_(tmp_path / "a.arrow", "b")
         assert log.append("b", pa.record_batch({"x": [1]})) == {0: 0}
+
+
+KILLED = """
+import os, sys
+from eventide.log import Log
+log = Log(sys.argv[1])
+log.import_(sys.argv[2], "b", progress=lambda done, total: os._exit(9) if done >= 30 else None)
+"""
+
+
+def test_an_import_that_is_killed_shows_nothing(tmp_path: Path) -> None:
+    with Log(tmp_path / "log") as log:
+        fill(log)
+        log.export("a", tmp_path / "a.arrow")
+    told = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "log", tmp_path / "a.arrow"], check=False)
+    assert told.returncode == 9
+    with Log(tmp_path / "log") as log:
+        assert frames(log, "b") == []
+        log.writer("b")  # repairs
+        assert frames(log, "b") == []
+        log.delete_topic("b")
+        log.import_(tmp_path / "a.arrow", "b")
+        assert frames(log, "b") == frames(log, "a")

@@ -265,6 +265,19 @@ def test_a_database_that_somebody_keeps_busy(tmp_path: Path) -> None:
         log.commit_offsets("g", {"a": {0: 1}})
 
 
+def test_a_database_that_became_read_only(tmp_path: Path) -> None:
+    with Log(tmp_path) as log:
+        log.create_topic("a", SCHEMA)
+        log._meta.rows("PRAGMA query_only=1")
+        with pytest.raises(LogUnavailableError, match="readonly"), log.transaction() as tx:
+            tx.append("a", batch(1))
+        assert log.topic("a").schema == SCHEMA
+        log._meta.rows("PRAGMA query_only=0")
+        with log.transaction() as tx:
+            tx.append("a", batch(2))
+        assert values(log) == [2]
+
+
 def test_a_database_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "meta.sqlite").write_bytes(b"no database at all, but long enough to look at" * 100)
     with pytest.raises(LogCorruptError, match="not a database") as raised:

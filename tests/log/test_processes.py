@@ -75,7 +75,7 @@ def values(reader: Reader, timeout: float = 0.0) -> list[int]:
 def test_killed_writers_leave_a_prefix_without_holes(tmp_path: Path, fsync: str) -> None:
     rng = random.Random(fsync)
     with Log(tmp_path) as log:
-        log.create_topic("a", SCHEMA, segment_bytes=30_000)
+        log.create_topic("a", SCHEMA, segment_bytes=5_000)
         reader = log.reader("a")
         seen = 0
         for _ in range(4):
