@@ -15,7 +15,7 @@ from eventide.connectors._sql_columns import Column, as_text_times, as_whole, re
 from eventide.connectors._sql_table import Found, check_table, insert_statement, quoted
 from eventide.errors import DataError, EventideError, SchemaError, UnavailableError, UsageError
 
-__all__ = ["SqliteTable"]
+__all__ = ["SqliteTable", "affinity", "errors"]
 
 _ROWS = 50_000
 _DECLARED = {
@@ -48,11 +48,49 @@ _PASSING = {
 }
 
 
+@contextmanager
+def errors(where: str) -> Iterator[None]:
+    """Turn errors of SQLite and of the file system into ours.
+
+    Raises
+    ------
+    UnavailableError
+        What passes: a lock, a full disk.
+    DataError, SchemaError
+        What does not.
+    """
+    try:
+        yield
+    except EventideError:
+        raise
+    except sqlite3.Error as error:
+        raise _told(error, where) from error
+    except OSError as error:
+        msg = f"{where} cannot be opened: {error}"
+        raise DataError(msg, hint="see whether the folder exists and is writable") from error
+
+
+def _told(error: sqlite3.Error, where: str) -> EventideError:
+    # The low byte is the primary code: https://www.sqlite.org/rescode.html
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    if code in _PASSING:
+        msg = f"{where} {_PASSING[code]} ({error})"
+        return UnavailableError(msg, hint="it is worth another try; the option timeout waits longer for a lock")
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
+        return DataError(f"{where} cannot be opened or written: {error}", hint="see whether it is there, and yours")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        hint = "see that the path is right; `sqlite3 FILE 'PRAGMA integrity_check'` tells what is damaged"
+        return DataError(f"{where}: {error}", hint=hint)
+    if isinstance(error, sqlite3.OperationalError | sqlite3.ProgrammingError):
+        return SchemaError(f"{where}: {error}", hint="see the table: sqlite3 FILE .schema")
+    return DataError(f"{where} refuses a row: {error}", hint="change the row in the pipeline, or the table")
+
+
 class SqliteTable:
     """One table of one SQLite file, as `eventide.connectors._sql_sink.Database` describes it."""
 
     bytes_type = "BLOB"
-    after_staged = ()
+    after_staged: tuple[str, ...] = ()
 
     def __init__(self, path: Path, table: str, *, times: str, nan: str, synchronous: str, timeout: float) -> None:
         self.where = f"sqlite://{path} table {table!r}"
@@ -75,7 +113,7 @@ class SqliteTable:
 
     def connect(self) -> None:
         """Open the file; see the module for what `synchronous` promises."""
-        with self._errors():
+        with errors(self.where):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # The engine's calls never overlap, but may come from different threads.
             self._open = sqlite3.connect(
@@ -98,7 +136,7 @@ class SqliteTable:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Return a block that is one transaction, which has the database for itself from its start."""
-        with self._errors():
+        with errors(self.where):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -107,33 +145,6 @@ class SqliteTable:
                 with suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
                 raise
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except EventideError:
-            raise
-        except sqlite3.Error as error:
-            raise self._told(error) from error
-        except OSError as error:
-            msg = f"{self.where} cannot be opened: {error}"
-            raise DataError(msg, hint="see whether the folder exists and is writable") from error
-
-    def _told(self, error: sqlite3.Error) -> EventideError:
-        # The low byte is the primary code: https://www.sqlite.org/rescode.html
-        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-        if code in _PASSING:
-            msg = f"{self.where} {_PASSING[code]} ({error})"
-            return UnavailableError(msg, hint="it is worth another try; the option timeout waits longer for a lock")
-        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
-            return DataError(f"{self.where} cannot be written: {error}", hint="see whether you may write there")
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            hint = "see that the path is right; `sqlite3 FILE 'PRAGMA integrity_check'` tells what is damaged"
-            return DataError(f"{self.where}: {error}", hint=hint)
-        if isinstance(error, sqlite3.OperationalError | sqlite3.ProgrammingError):
-            return SchemaError(f"{self.where}: {error}", hint="see the table: sqlite3 FILE .schema")
-        return DataError(f"{self.where} refuses a row: {error}", hint="change the row in the pipeline, or the table")
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows."""
@@ -154,7 +165,7 @@ class SqliteTable:
         marks = f"VALUES ({', '.join('?' * len(names))})"
         self._insert = insert_statement(self._table, names, key, values=marks)
         if self.exists(self._table):
-            fits = lambda c, t: self._kind(c) in _KEEPS[_affinity(t)]  # noqa: E731
+            fits = lambda c, t: self._kind(c) in _KEEPS[affinity(t)]  # noqa: E731
             found, unique = self._found(), self._unique()
             return check_table(columns, found, fits=fits, unique=unique, key=key, where=self.where)
         self._check_names(names)
@@ -240,7 +251,7 @@ def _with_nan(values: list[Any]) -> list[Any]:
     return ["NaN" if v is not None and v != v else v for v in values]  # only NaN differs from itself
 
 
-def _affinity(declared: str) -> str:
+def affinity(declared: str) -> str:
     """Return the affinity of a declared type, by the rules of https://www.sqlite.org/datatype3.html#determination_of_column_affinity."""
     name = declared.upper()
     if "INT" in name:

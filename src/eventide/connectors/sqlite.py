@@ -1,9 +1,15 @@
-"""``sqlite://path.db?table=name``: a table of an SQLite database as sink (exactly once) and as bounded source.
+"""``sqlite://path.db?table=name``: a table of an SQLite database as sink and as source.
 
-The path begins where the process runs; an absolute one has a third slash: ``sqlite:///data/means.db?table=means``. A
-table that is not there is made. Rows appear with the checkpoint; with ``key="station,window_start"`` a row replaces the
-one of the same key. With ``visible="at once"`` each batch is a transaction of its own, without staging: at
-least once, or, with a key, idempotent.
+The path begins where the process runs; an absolute one has a third slash: ``sqlite:///data/means.db?table=means``.
+
+Sink, exactly once: a table that is not there is made, and rows appear with the checkpoint; with
+``key="station,window_start"`` a row replaces the one of the same key. With ``visible="at once"`` each batch is a
+transaction of its own, without staging: at least once, or, with a key, idempotent.
+
+Source, bounded: the rows up to the one that is the last when it is opened, in the order of their numbers (``rowid``,
+or the primary key of a table without), one partition, ``table``. A row whose value is not of its column's type goes to
+quarantine. ``VACUUM`` may number rows anew, unless a column is the ``INTEGER PRIMARY KEY``: not between a crash and the
+run that goes on.
 
 Every commit is synced to the disk (journal in WAL mode, ``synchronous=FULL``), so that a committed checkpoint
 survives a power failure. ``synchronous="normal"`` survives a crash of the process, but a power failure may take
@@ -22,14 +28,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eventide.connectors._file_form import schema_option
 from eventide.connectors._sql_sink import SqlSink
+from eventide.connectors._sql_source import SqlSource
 from eventide.connectors._sql_table import choice, sink_options, table_name
+from eventide.connectors._sqlite_read import SqliteReadTable
 from eventide.connectors._sqlite_table import SqliteTable
 from eventide.errors import UsageError
 from eventide.model.protocols import Options
 from eventide.model.time import duration
 
-__all__ = ["sink"]
+__all__ = ["sink", "source"]
 
 
 def _path(uri: str) -> Path:
@@ -38,6 +47,46 @@ def _path(uri: str) -> Path:
         msg = f"{uri} names no file"
         raise UsageError(msg, hint="write it as sqlite://means.db?table=means; to keep rows in memory, memory://name")
     return Path(path).expanduser()
+
+
+def source(uri: str, options: Mapping[str, Any]) -> SqlSource:
+    """Return a bounded source of the rows of a table.
+
+    Parameters
+    ----------
+    uri
+        ``sqlite://`` and the path of the database.
+    options
+        ``table``: its name. ``columns``: which to read and their types, as a `pyarrow.Schema` or
+        ``{"column": "type"}`` (all, as declared; whole numbers read as ``"event_time"`` are ns since 1970).
+        ``timeout``: how long to wait for another program's lock (``"5s"``).
+
+    Raises
+    ------
+    UsageError
+        An option is unknown or wrong.
+
+    Examples
+    --------
+    >>> import sqlite3, tempfile
+    >>> path = Path(tempfile.mkdtemp(), "a.db")
+    >>> connection = sqlite3.connect(path)
+    >>> _ = connection.execute("CREATE TABLE t (k INTEGER, v REAL)")
+    >>> _ = connection.execute("INSERT INTO t VALUES (1, 0.5), (2, NULL), ('three', 1)")
+    >>> connection.commit()
+    >>> connection.close()
+    >>> reader = source(f"sqlite://{path}", {"table": "t"}).open({})
+    >>> (chunk,) = reader.read(max_rows=10, timeout=0)
+    >>> chunk.batch.to_pylist(), len(chunk.bad), chunk.position, reader.finished
+    ([{'k': 1, 'v': 0.5}, {'k': 2, 'v': None}], 1, {'after': [3]}, True)
+    >>> reader.close()
+    """
+    given = Options(options, where=uri)
+    timeout = duration(given.take("timeout", "5s"), what="timeout", zero=True) / 1e9
+    table = SqliteReadTable(_path(uri), table_name(given), timeout=timeout)
+    columns = schema_option(given.take("columns"))
+    given.finish()
+    return SqlSource(table, columns)
 
 
 def sink(uri: str, options: Mapping[str, Any]) -> SqlSink:
