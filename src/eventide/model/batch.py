@@ -77,10 +77,7 @@ def as_event_time(array: pa.Array, *, what: str = "the event-time column") -> pa
     if kind == EVENT_TIME:
         return array
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        import polars as pl
-
-        text = pl.Series(array).str.to_datetime(time_unit="ns", time_zone="UTC", strict=False)
-        return text.to_arrow().cast(EVENT_TIME)
+        return _from_text(array)
     if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         msg = f"{what} is {kind}, not a timestamp"
         raise SchemaError(msg, hint="convert it first, for example with pl.from_epoch(column, time_unit='s')")
@@ -95,6 +92,35 @@ def as_event_time(array: pa.Array, *, what: str = "the event-time column") -> pa
         limit = (2**63 - 1) // scale
         bad = (whole > limit) | (whole < -limit) | np.isnat(values)
         return pa.array(np.where(bad, 0, whole) * scale, pa.int64(), mask=bad).cast(EVENT_TIME)
+
+
+_TIME_FORMS = (
+    "%+",  # RFC 3339: a zone, and as many digits of the second as there are
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M%#z",
+    "%Y-%m-%d %H:%M%#z",
+    "%Y-%m-%dT%H:%M",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%d",
+)
+
+
+def _from_text(array: pa.Array) -> pa.Array:
+    """Return text as event times, each row for itself: guessing one form for all would depend on the batch."""
+    import polars as pl
+
+    text = pl.Series(array)
+    times = pl.repeat(None, len(text), dtype=pl.Datetime("ns", "UTC"), eager=True)
+    whole = times.cast(pl.Datetime("us", "UTC"))
+    for form in _TIME_FORMS:
+        if whole.null_count() == text.null_count():
+            break
+        whole = whole.fill_null(text.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False))
+        times = times.fill_null(text.str.to_datetime(form, time_unit="ns", time_zone="UTC", strict=False))
+    # Nanoseconds wrap around outside 1677 to 2262, microseconds do not.
+    fits = (times.dt.cast_time_unit("us") == whole).fill_null(value=False)
+    return times.set(~fits, None).to_arrow().cast(EVENT_TIME)
 
 
 def visible(schema: pa.Schema) -> pa.Schema:
