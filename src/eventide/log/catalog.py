@@ -13,6 +13,7 @@ from eventide.log.evolution import evolved
 from eventide.log.failure import reaching
 from eventide.log.head import Head
 from eventide.log.layout import partition_path, segment_offsets, segment_path, sync_folder
+from eventide.log.lock import is_held
 from eventide.log.meta import Meta
 from eventide.log.recovery import scan_end
 from eventide.log.topic import PartitionInfo, TopicInfo
@@ -32,6 +33,8 @@ def add_topic(root: Path, meta: Meta, wanted: TopicInfo, *, exist_ok: bool) -> T
     """
     found = meta.topics(wanted.name)
     if not found:
+        if _was_deleted(root / wanted.name):
+            _bury(root, wanted.name)
         for p in range(wanted.partitions):
             folder = partition_path(root, wanted.name, p)
             if segment_offsets(folder):
@@ -87,9 +90,18 @@ def remove_topic(root: Path, meta: Meta, topic: TopicInfo) -> None:
     for p in range(topic.partitions):
         Head(partition_path(root, topic.name, p), create=True).mark_deleted()
     meta.drop_topic(topic.name)
-    grave = root / f".deleted-{topic.name}-{time.time_ns()}"
-    with reaching(root / topic.name, "moved away"):
-        (root / topic.name).rename(grave)
+    _bury(root, topic.name)
+
+
+def _was_deleted(folder: Path) -> bool:
+    """Tell whether a topic that the database does not know lies here because its deletion was cut short."""
+    heads = [path.parent for path in folder.glob("*/head")]
+    return bool(heads) and all(Head(p).deleted and not is_held(p / "writer.lock") for p in heads)
+
+
+def _bury(root: Path, name: str) -> None:
+    with reaching(root / name, "moved away"):
+        (root / name).rename(root / f".deleted-{name}-{time.time_ns()}")
         sync_folder(root)
     for folder in root.glob(".deleted-*"):
         shutil.rmtree(folder, ignore_errors=True)

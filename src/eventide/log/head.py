@@ -68,10 +68,11 @@ class Head:
     (12, 10, True)
     """
 
-    __slots__ = ("_map", "_words", "fresh")
+    __slots__ = ("_map", "_path", "_words", "fresh")
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:
-        fd = os.open(folder / "head", os.O_RDWR | (os.O_CREAT if create else 0), 0o644)
+        self._path = folder / "head"
+        fd = os.open(self._path, os.O_RDWR | (os.O_CREAT if create else 0), 0o644)
         try:
             if os.fstat(fd).st_size < _SIZE:
                 # Written, not only made long: a store into a page that a full disk cannot give kills the process.
@@ -122,9 +123,16 @@ class Head:
         """Set the head after a recovery: from now on it is trusted."""
         self._words[_END] = end
         self._words[_PROMISED] = promised
+        self._words[_DELETED] = 0  # a deletion that was cut short before the topic was forgotten
         self._words[_BOOT] = boot_id()
         self._words[0] = _MAGIC
 
     def mark_deleted(self) -> None:
-        """Tell readers that the topic is gone."""
+        """Tell readers, durably, that the topic is gone."""
         self._words[_DELETED] = 1
+        self._map.flush()
+        fd = os.open(self._path, os.O_RDWR)
+        try:
+            sync_file(fd)
+        finally:
+            os.close(fd)
