@@ -357,3 +357,60 @@ def test_a_run_whose_input_had_ended_takes_what_came_since(tmp_path: Path) -> No
     result = ev.run(pipeline, checkpoint=str(tmp_path / "c"))
     assert (result.rows_in, result.late) == (10, 0)
     assert [r["n"] for r in read_all(tmp_path / "log")] == [10, 10]
+
+
+def test_retention_leaves_what_a_checkpoint_and_a_savepoint_need(tmp_path: Path) -> None:
+    from eventide.log import Retention
+
+    schema = pa.schema([("timestamp", pa.timestamp("ns", "UTC")), ("key", pa.int64())])
+    root, batches = tmp_path / "log", 60
+
+    def batch(number: int) -> pa.RecordBatch:
+        times = pa.array([number * 10**8 + i for i in range(100)], pa.timestamp("ns", "UTC"))
+        return pa.record_batch({"timestamp": times, "key": list(range(100))}, schema=schema)
+
+    def pipeline(topic: str) -> Pipeline:
+        events = ev.read("log://events", log=str(root), follow=False).event_time("timestamp").key_by("key")
+        aggregated = events.window(ev.tumbling("1s")).aggregate(n=ev.count())
+        return aggregated.write(f"log://{topic}", log=str(root)).named(topic)
+
+    with Log(root) as log:
+        log.create_topic("events", schema, event_time="timestamp", segment_bytes=4096, retention=Retention(max_bytes=1))
+        for number in range(batches):
+            log.append("events", batch(number))
+    ev.run(pipeline("whole"))
+    stop = threading.Event()
+    options: dict[str, Any] = {"checkpoint": str(tmp_path / "c"), "checkpoint_interval": "0s", "batch_rows": 100}
+    made: list[Any] = []
+
+    def on_progress(progress: Progress) -> None:
+        if not made:
+            made.append(savepoints.create(pipeline("counts"), tmp_path / "c", "early"))
+        elif (tmp_path / "c" / "counts" / "savepoints" / "early").exists():
+            stop.set()
+
+    ev.run(with_sink(pipeline("counts"), Slow), stop=stop, on_progress=on_progress, **options)
+
+    def earliest() -> int:
+        with Log(root) as log:
+            log.apply_retention("events")
+            return log.describe("events")[0].earliest
+
+    held = earliest()
+    rest = ev.run(with_sink(pipeline("counts"), Slow), **options)
+    assert 0 < rest.rows_in < batches * 100
+    assert read_all(root) == read_all(root, "whole")
+    assert earliest() == held  # the savepoint still needs it
+    savepoints.delete(pipeline("counts"), tmp_path / "c", "early")
+    assert earliest() > held
+
+
+class Slow(Failing):
+    """A sink that takes its time."""
+
+    def __init__(self, sink: Any) -> None:
+        super().__init__(sink, {})
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        threading.Event().wait(0.05)
+        super().write(batch)

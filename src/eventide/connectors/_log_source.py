@@ -113,6 +113,7 @@ class LogReader:
         self._ends = None if follow else {p: end if last is None else min(last, end) for p, end in ends.items()}
         self._over = False
         self._empty_since = math.inf
+        self._began = dict(reader.positions)
         self._held: dict[str, dict[int, int]] = {}
 
     @property
@@ -165,7 +166,8 @@ class LogReader:
 
     def release(self, owner: str, positions: Mapping[str, Position]) -> None:
         """Let retention have what lies before these positions: nothing at or after them is deleted for `owner`."""
-        held = {int(p): int(at["offset"]) for p, at in positions.items()}
+        # A partition of which nothing has been read yet will be read from where this reader began.
+        held = self._began | {int(p): int(at["offset"]) for p, at in positions.items()}
         if held != self._held.get(owner):
             self._log.hold(owner, self._reader.topic.name, held)
             self._held[owner] = held

@@ -79,6 +79,7 @@ class Feed:
         self._items = items
         self._max_rows, self._max_items, self._max_bytes = max_rows, max_items, max_bytes
         self._stop = threading.Event()
+        self._swap = threading.Lock()  # held while the reader is replaced, and while the loop asks it something
         self._room = threading.Condition()
         self._waiting_items = self._waiting_bytes = 0
         self._thread = threading.Thread(target=self._loop, name=f"eventide-{read}", daemon=True)
@@ -93,6 +94,18 @@ class Feed:
             self._waiting_items -= 1
             self._waiting_bytes -= item.size
             self._room.notify()
+
+    def backlog(self) -> int | None:
+        """Return how many events wait; None when that cannot be known, or not now."""
+        with self._swap:
+            return self.reader.backlog() if self.circuit.state == "closed" else None
+
+    def release(self, owner: str, positions: Mapping[str, Position]) -> None:
+        """Tell the source that `owner` will never again read before `positions`, if it wants to know."""
+        with self._swap:
+            # While the source is away it cannot be told; the next checkpoint says it again.
+            if self.circuit.state == "closed" and hasattr(self.reader, "release"):
+                self.reader.release(owner, positions)
 
     def stop(self) -> None:
         """Stop reading and close the source."""
@@ -154,5 +167,6 @@ class Feed:
     def _reopen(self) -> None:
         """Open the source anew where it stood: a reader that failed may be in any state."""
         self.circuit.trying()
-        self.reader.close()
-        self.reader = self._source.open(self._positions)
+        with self._swap:
+            self.reader.close()
+            self.reader = self._source.open(self._positions)

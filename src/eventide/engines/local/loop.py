@@ -231,7 +231,7 @@ class Loop:
                 self._requests.look()
                 next_look = now + _PROGRESS_SECONDS
             if now >= next_figures:
-                self._metrics.look({label: feed.reader.backlog() for label, feed in self._feeds.items()})
+                self._metrics.look({label: feed.backlog() for label, feed in self._feeds.items()})
                 next_figures = now + _FIGURES_SECONDS
             due = now >= next_checkpoint or self._requests.waiting or self._plan.quarantine.full
             if self._store is not None and due and not self._checkpoints.pending:
@@ -301,11 +301,10 @@ class Loop:
             self._metrics.snapshotted(label, state)
 
     def _done(self, done: Done | None) -> None:
-        if done is None:
+        if done is None or self._store is None:
             return
-        if self._store is not None:
-            self._metrics.checkpointed(done.number, seconds=done.seconds, nbytes=done.size)
-            self._on_checkpoint()
+        self._metrics.checkpointed(done.number, seconds=done.seconds, nbytes=done.size)
+        self._on_checkpoint()
         self._release(done.released)
         for name in self._requests.begun:
             self._requests.answer(name, partial(self._keep_as, name))
@@ -314,16 +313,13 @@ class Loop:
         path = self._checkpoints.keep_as(name)
         self._metrics.log.tell("savepoint", f"savepoint {name}: {path}", number=self._checkpoints.number)
         for label, feed in self._feeds.items():
-            if hasattr(feed.reader, "release"):
-                owner = savepoint_owner(self._plan.pipeline.name, name, label)
-                feed.reader.release(owner, self._cut_positions.get(label, {}))
+            owner = savepoint_owner(self._plan.pipeline.name, name, label)
+            feed.release(owner, self._cut_positions.get(label, {}))
 
     def _release(self, released: Mapping[str, Mapping[str, Position]]) -> None:
         """Tell the sources before which positions this pipeline will never read again."""
         for label, feed in self._feeds.items():
-            release = getattr(feed.reader, "release", None)
-            if release is not None:
-                release(f"{self._plan.pipeline.name}/{label}", released.get(label, {}))
+            feed.release(f"{self._plan.pipeline.name}/{label}", released.get(label, {}))
 
     # -- reporting
 
@@ -353,7 +349,7 @@ class Loop:
 
     def _progress(self) -> Progress:
         total = self._totals()
-        backlogs = [f.reader.backlog() for f in self._feeds.values()]
+        backlogs = [f.backlog() for f in self._feeds.values()]
         known = [b for b in backlogs if b is not None]
         waiting = [f"{f.read}: {f.circuit.reason}" for f in self._feeds.values() if f.circuit.state != "closed"]
         return Progress(
