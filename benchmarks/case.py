@@ -15,6 +15,7 @@ class Peer:
 
 PEERS = {
     "flink": Peer("flink", 500_000),
+    "flink_restore": Peer("flink", 0),
     "spark": Peer("spark", 500_000),
     "polars": Peer("batch", 500_000),
     "duckdb": Peer("batch", 500_000),
