@@ -4,7 +4,7 @@ from benchmarks.case import Case, Floor
 
 CASE = Case(
     id="recovery",
-    title="SIGKILL, then from the start of a new process to its first new result; windows of a million keys (rate: keys/s)",
+    title="SIGKILL with windows of a million keys open: from the start of a new process to its first new result",
     unit="keys/s",
     program="recovery",
     job="recovery",

@@ -1,4 +1,4 @@
-"""The process that `recovery` kills and starts again: large windows of many keys, and small ones whose results come soon.
+"""The process that `recovery` kills and starts again: large windows of many keys, and small ones that soon have results.
 
     python -m benchmarks.ours.restored LOG CHECKPOINTS SECONDS
 

@@ -1,7 +1,7 @@
 """Flink SQL: kill a job with windows of a million keys, restore it from its last checkpoint, wait for a new result.
 
-The same two windows as ours over the same events, which the JVM computes; state in memory, checkpoints of 1 s in a local
-folder, results printed. The job is a Python program as a PyFlink user has; no Python runs inside it.
+The same two windows as ours over the same events, which the JVM computes; state in memory, checkpoints each second in a
+local folder, results printed. The job is a Python program as a PyFlink user has; no Python runs inside it.
 """
 
 from __future__ import annotations

@@ -11,15 +11,20 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from eventide.engines.local.checkpoint import Checkpoint, CheckpointStore
 from eventide.engines.local.plan import Plan
+from eventide.engines.local.tasks import WriteTask
+from eventide.errors import EventideError, RunError
 from eventide.model.protocols import Position
 from eventide.model.state import State
 
 __all__ = ["Checkpointer", "Done"]
+
+T = TypeVar("T")
 
 Positions = Mapping[str, Mapping[str, Position]]
 
@@ -92,7 +97,10 @@ class Checkpointer:
         assert self._thread is None
         self._begun = time.monotonic()
         number = self.number + 1
-        self._prepared = {label: dict(t.sink.prepare(number)) for label, t in self._plan.sinks.items()}
+        self._prepared = {
+            label: dict(_told(task, "make durable what it has", partial(task.sink.prepare, number)))
+            for label, task in self._plan.sinks.items()
+        }
         checkpoint = None
         states: dict[str, State] = {}
         if self._store is not None:
@@ -147,7 +155,7 @@ class Checkpointer:
             raise error
         number = self.number + 1
         for label, task in self._plan.sinks.items():
-            task.sink.commit(number, self._prepared[label])
+            _told(task, "commit", partial(task.sink.commit, number, self._prepared[label]))
         if self._store is not None:
             self._plan.quarantine.commit(number, self._refused)
         self.number = number
@@ -163,3 +171,14 @@ class Checkpointer:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+
+
+def _told(task: WriteTask, what: str, call: Callable[[], T]) -> T:
+    """Call a sink, and say which one it was when it fails."""
+    try:
+        return call()
+    except EventideError:
+        raise
+    except Exception as error:
+        msg = f"{task.where} cannot {what}: {type(error).__name__}: {error}"
+        raise RunError(msg, hint="see whether the place exists, is writable and has room") from error
