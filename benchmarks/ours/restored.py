@@ -1,4 +1,6 @@
-"""The process that `recovery` kills and starts again: large windows of many keys, and small ones that soon have results.
+"""The process that `recovery` kills and starts again.
+
+Large windows of many keys are its state; small ones have results soon after a start.
 
     python -m benchmarks.ours.restored LOG CHECKPOINTS SECONDS
 

@@ -363,3 +363,22 @@ def test_a_bounded_read_waits_for_a_transaction_also_after_a_long_pause(tmp_path
         assert [c.batch["x"].to_pylist() for c in reader.read(max_rows=10, timeout=1)] == [[2]]
         assert reader.finished
         reader.close()
+
+
+def test_a_sink_lets_go_of_what_retention_does_not_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from eventide import registry
+    from eventide.log import Retention
+
+    monkeypatch.setattr("eventide.connectors._log_sink._LET_GO_SECONDS", -1.0)
+    batch = pa.record_batch({"x": list(range(1000))})
+    with Log(tmp_path) as log:
+        log.create_topic("t", batch.schema, segment_bytes=4096, retention=Retention(max_bytes=1))
+    sink = registry.open_sink("log://t", {"log": str(tmp_path)})
+    sink.open(batch.schema, None)
+    for number in range(1, 6):
+        sink.write(batch)
+        sink.commit(number, sink.prepare(number))
+    sink.close()
+    with Log(tmp_path) as log:
+        [part] = log.describe("t")
+    assert part.latest == 5000 and part.earliest >= 3000

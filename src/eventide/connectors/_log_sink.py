@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from eventide.model.protocols import Delivery
 from eventide.model.time import EVENT_TIME
 
 __all__ = ["LogSink"]
+
+_LET_GO_SECONDS = 60.0
 
 
 class LogSink:
@@ -42,6 +45,7 @@ class LogSink:
         self.delivery: Delivery = "at_least_once" if at_once else "exactly_once"
         self._log: Log | None = None
         self._transaction: Transaction | None = None
+        self._let_go_at = time.monotonic()
 
     def open(self, schema: pa.Schema, state: Mapping[str, Any] | None) -> None:
         """Open the log, make the topic if need be, and abort what was prepared after the checkpoint resumed from.
@@ -87,6 +91,7 @@ class LogSink:
         if self._transaction is not None:
             self._transaction.commit()
             self._transaction = None
+        self._let_go()
 
     def prepare(self, checkpoint: int) -> Mapping[str, Any]:
         """Make what was written durable, and return the number of its transaction (0: there is none)."""
@@ -104,6 +109,14 @@ class LogSink:
         assert self._log is not None
         if state["transaction"]:
             self._log.commit_prepared(int(state["transaction"]))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Now and then delete what the topic's retention lets go and nobody needs."""
+        now = time.monotonic()
+        if self._log is not None and now - self._let_go_at > _LET_GO_SECONDS:
+            self._let_go_at = now
+            self._log.apply_retention(self._topic)
 
     def close(self) -> None:
         """Abort what was not prepared, and close the log."""
