@@ -44,6 +44,7 @@ EVENTS: Mapping[str, int] = MappingProxyType(
         "back": logging.WARNING,
         "restart": logging.WARNING,
         "quarantine": logging.WARNING,
+        "ledger": logging.ERROR,
         "stopped": logging.INFO,
         "finished": logging.INFO,
         "failed": logging.ERROR,

@@ -89,7 +89,7 @@ def import_topic(
     else:
         note(f"{topic}: {result.rows_out:,} events in {result.seconds:.2f} s")
         if result.quarantined:
-            note(f"{result.quarantined:,} are in quarantine, each with the reason: `eventide tail quarantine`")
+            note(f"{result.quarantined:,} are in quarantine, each with the reason: `eventide quarantine show`")
 
 
 def _say_import(made: Exported, *, as_json: bool, seconds: float) -> None:

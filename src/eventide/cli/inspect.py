@@ -9,7 +9,7 @@ import typer
 
 import eventide as ev
 from eventide import registry
-from eventide.cli import _metrics
+from eventide.cli import _ledger, _metrics
 from eventide.cli._checkpoints import pipelines
 from eventide.cli._options import Json, LogFolder, Param, Target, settings
 from eventide.cli.check import column_rows
@@ -21,6 +21,7 @@ from eventide.model.time import format_time
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.command("metrics")(_metrics.command)
+app.command("ledger")(_ledger.command)
 
 
 @app.command()

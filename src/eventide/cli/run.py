@@ -10,8 +10,9 @@ import typer
 
 from eventide import logs, registry
 from eventide.cli._checkpoints import Found, newest
+from eventide.cli._ledger import imbalances, show_ledger
 from eventide.cli._options import LogFolder, Param, Target, settings
-from eventide.cli.output import colour, note, show_json, show_table
+from eventide.cli.output import colour, note, show_json
 from eventide.cli.progress import ProgressLine, Stopper
 from eventide.cli.target import load_target, parse_params
 from eventide.errors import DataError
@@ -164,13 +165,11 @@ def _tell(result: RunResult, made: Pipeline, *, before: Found | None, verbose: b
     elif result.late:
         note(f"{result.late:,} events were too late: a longer lateness= or allowed_lateness= would take them")
     if result.quarantined:
-        note(f"{result.quarantined:,} are in quarantine, each with the reason: `eventide tail quarantine`")
+        note(f"{result.quarantined:,} are in quarantine, each with the reason: `eventide quarantine show`")
+    for line in imbalances(result.ledger):
+        note(line)
     if verbose:
-        rows = [
-            (c.label, c.kind, *(f"{n:,}" for n in (c.rows_in, c.rows_out, c.filtered, c.late, c.quarantined)))
-            for c in result.ledger
-        ]
-        show_table(["operator", "kind", "in", "out", "filtered", "late", "quarantined"], rows, to=sys.stderr)
+        show_ledger(result.ledger, to=sys.stderr)
         note(f"graph {result.fingerprint[:12]}, checkpoint {result.checkpoint or 'none'}")
 
 
@@ -181,6 +180,6 @@ def _sinks(made: Pipeline) -> list[str]:
 def _leave(result: RunResult, stopper: Stopper, config: Config, *, limit: int | None) -> None:
     if limit is not None and result.quarantined > limit:
         msg = f"{result.pipeline}: {result.quarantined:,} events are in quarantine, more than --max-quarantined {limit}"
-        raise DataError(msg, hint=f"`eventide tail quarantine --log {config.log.root}` shows them with the reason")
+        raise DataError(msg, hint=f"`eventide quarantine show --log {config.log.root}` shows them with the reason")
     if stopper.exit_code:
         raise typer.Exit(stopper.exit_code)

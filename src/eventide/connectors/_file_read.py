@@ -201,7 +201,7 @@ def first_lines(data: bytes, count: int) -> int:
     return int(breaks[count - 1]) + 1 if len(breaks) > count else 0
 
 
-def unreadable(path: Path, error: Exception) -> BadInput:
-    """Return a whole file, or the rest of it, as bad input."""
+def unreadable(path: Path, error: Exception, at: int = 0) -> BadInput:
+    """Return a whole file, or the rest of it from a place on, as bad input."""
     reason = error.message if isinstance(error, EventideError) else f"{type(error).__name__}: {error}"
-    return BadInput(b"", str(path), reason)
+    return BadInput(b"", f"{path}: from {at}" if at else str(path), reason)

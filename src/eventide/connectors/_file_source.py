@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import glob
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
+from eventide.connectors._decode_again import decode_again
 from eventide.connectors._file_form import COMPRESSED, Form, schema_of
 from eventide.connectors._file_read import OneFile, open_one, unreadable
 from eventide.errors import DataError, SchemaError, UsageError, near_names
 from eventide.model.batch import concat, empty
-from eventide.model.protocols import BadInput, Chunk, Position
+from eventide.model.protocols import BadInput, Chunk, Decoded, Position
 
 __all__ = ["FileReader", "FileSource"]
 
@@ -74,6 +75,11 @@ class FileSource:
     def partitions(self) -> list[str]:
         """Return the one partition."""
         return [_PARTITION]
+
+    def again(self, bad: Sequence[BadInput]) -> Decoded:
+        """Decode once more what could not be decoded, with the schema and the options as they are now."""
+        self.schema()
+        return decode_again(self._form, bad)
 
     def open(self, positions: Mapping[str, Position]) -> FileReader:
         """Open at the start, or after the chunk that had the position."""
@@ -193,7 +199,7 @@ class FileReader:
             self._sizes.pop(self._path, None)
             return []
         self._done.add(self._path)
-        return [unreadable(path, error)]
+        return [unreadable(path, error, self._at.get(self._path, 0))]
 
     def backlog(self) -> int | None:
         """Return None: how many events wait in files is not known before they are read."""

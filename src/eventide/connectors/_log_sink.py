@@ -24,6 +24,8 @@ _LET_GO_SECONDS = 60.0
 class LogSink:
     """Appends to one topic; made by `eventide.connectors.log.sink`."""
 
+    shared = True
+
     def __init__(
         self,
         root: Path,

@@ -97,6 +97,8 @@ class SqlSink:
         The table's name.
     """
 
+    shared = True
+
     def __init__(self, database: Database, *, key: Sequence[str], at_once: bool, name: str, target: str) -> None:
         self._db, self._key, self._at_once = database, tuple(key), at_once
         self._name, self._target = name, target

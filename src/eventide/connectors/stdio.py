@@ -10,17 +10,18 @@ import os
 import select
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
+from eventide.connectors._decode_again import decode_again
 from eventide.connectors._file_form import Form, form_of
 from eventide.connectors._file_read import first_lines
 from eventide.errors import DataError, UsageError
 from eventide.model.batch import visible
-from eventide.model.protocols import Chunk, Decoded, Delivery, Options, Position
+from eventide.model.protocols import BadInput, Chunk, Decoded, Delivery, Options, Position
 
 __all__ = ["StdioReader", "StdioSink", "StdioSource", "sink", "source"]
 
@@ -123,6 +124,19 @@ class StdioSource:
     def partitions(self) -> list[str]:
         """Return the one partition."""
         return [_PARTITION]
+
+    def again(self, bad: Sequence[BadInput]) -> Decoded:
+        """Decode once more what could not be decoded; the schema must be declared, as nothing is read.
+
+        Raises
+        ------
+        DataError
+            No schema is declared.
+        """
+        if self._form.schema is None:
+            msg = "standard input cannot say again which columns it had"
+            raise DataError(msg, hint="pass schema={'column': 'type', ...}")
+        return decode_again(self._form, bad)
 
     def open(self, positions: Mapping[str, Position]) -> StdioReader:
         """Go on with what comes next, whatever the position."""

@@ -97,6 +97,9 @@ class Source(Protocol):
     def open(self, positions: Mapping[str, Position]) -> SourceReader:
         """Open for reading: from `positions` where given, else from where the source's options say."""
 
+    # A source may also have ``again(bad) -> Decoded``: decode once more what could not be decoded, with the schema
+    # and options as they are now. `eventide quarantine replay` asks for it.
+
 
 class Sink(Protocol):
     """Where results go.
@@ -112,6 +115,9 @@ class Sink(Protocol):
 
     In a run that keeps no checkpoints, a sink that also has a method ``publish()`` is told by it, after each
     item of input, to make what was written visible.
+
+    A sink to whose place several runs may write side by side has an attribute ``shared = True``, and takes the option
+    ``name``: under it a run finds what it prepared, and leaves alone what others did.
     """
 
     delivery: Delivery

@@ -365,7 +365,9 @@ class Loop:
         )
 
     def _result(self, *, stopped: bool) -> RunResult:
-        total = self._totals()
+        total, ledger = self._totals(), self._plan.ledger()
+        for line in ledger.check():
+            self._metrics.log.tell("ledger", f"the ledger does not add up: {line}")
         return RunResult(
             pipeline=self._plan.pipeline.name,
             fingerprint=self._plan.pipeline.fingerprint,
@@ -379,5 +381,5 @@ class Loop:
             resumed_from=self._resumed,
             checkpoint=self._checkpoints.number if self._store else 0,
             run=self._metrics.run,
-            ledger=self._plan.ledger(),
+            ledger=ledger,
         )
