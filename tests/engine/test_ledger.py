@@ -54,11 +54,11 @@ def test_each_kind_of_loss_has_its_column(tmp_path: Path) -> None:
     read = ev.read(str(tmp_path / "a.jsonl"), schema={"t": "string", "id": "int64"}).event_time("t", lateness="5s")
     kept = read.filter(pl.col("id") < 9).pipe(ev.op.dedup, by="id", within="10s")
     result = run(kept.write("memory://ledger-kinds"), quarantine=tmp_path)
-    stages = {c.kind: c for c in result.ledger}
-    assert (stages["Read"].rows_in, stages["Read"].quarantined, stages["Read"].rows_out) == (8, 1, 7)
-    assert (stages["AssignTime"].quarantined, stages["AssignTime"].rows_out) == (1, 6)
-    assert (stages["Filter"].filtered, stages["Filter"].rows_out) == (1, 5)
-    dedup = stages["Process"]
+    of = {c.kind: c for c in result.ledger}
+    assert (of["Read"].rows_in, of["Read"].quarantined, of["Read"].rows_out) == (8, 1, 7)
+    assert (of["AssignTime"].quarantined, of["AssignTime"].rows_out) == (1, 6)
+    assert (of["Filter"].filtered, of["Filter"].rows_out) == (1, 5)
+    dedup = of["Process"]
     assert (dedup.rows_in, dedup.late, dedup.duplicates, dedup.taken, dedup.rows_out) == (5, 1, 1, 3, 3)
     assert result.ledger.check() == [] and result.ledger_balanced
 

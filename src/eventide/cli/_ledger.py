@@ -1,4 +1,4 @@
-"""The ledger of a pipeline as a table: what came in at every stage, what became of it, and what is missing."""
+"""The ledger of a pipeline as a table: what came in at every operator, what became of it, and what is missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def command(
     folder: Annotated[str, typer.Option(metavar="FOLDER", help="Folder of checkpoints.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Show what came in at every stage up to the newest checkpoint, what became of it, and whether it adds up."""
+    """Show what came in at every operator up to the newest checkpoint, what became of it, and whether it adds up."""
     place = folder or settings(target).run.checkpoint
     named = target.endswith((".py", ".toml")) or ":" in target
     name = load_target(target, {}).name if named else target
@@ -36,19 +36,19 @@ def command(
     ledger = Ledger.from_dict(manifest.get("ledger", {}))
     wrong = ledger.check()
     if as_json:
-        stages = [c.to_dict() for c in ledger]
-        show_json({"pipeline": name, "balanced": not wrong, "imbalances": wrong, "stages": stages})
+        operators = [c.to_dict() for c in ledger]
+        show_json({"pipeline": name, "balanced": not wrong, "imbalances": wrong, "operators": operators})
         return
     show_ledger(ledger, title=f"{name}, checkpoint {manifest['number']}")
     show(wrong or "every event is accounted for")
 
 
 def show_ledger(ledger: Ledger, *, title: str = "", to: TextIO | None = None) -> None:
-    """Print the stages; columns in which nothing was counted are left out."""
+    """Print the operators; columns in which nothing was counted are left out."""
     rows = [_cells(c) for c in ledger]
     columns = [n for n in _NAMES if n in _ALWAYS or any(r[n] for r in rows)]
     table = [[c.label, c.kind, *(f"{r[n]:,}" for n in columns)] for c, r in zip(ledger, rows, strict=True)]
-    show_table(["stage", "kind", *columns], table, title=title, to=to)
+    show_table(["operator", "kind", *columns], table, title=title, to=to)
 
 
 _NAMES = ("in", "made", "out", "taken", "filtered", "late", "quarantined", "duplicates", "dropped", "balance")

@@ -81,9 +81,8 @@ def show_entries(
         show_json(rows)
         return
     for row in rows:
-        where_from = row["position"] if row["source"] in ("", row["operator"]) else f"{row['source']} {row['position']}"
         state = "  (replayed)" if row["replayed"] else ""
-        show([f"{row['offset']}  {row['timestamp']}  {row['pipeline']}  {row['operator']}  {where_from}{state}"])
+        show([f"{row['offset']}  {row['timestamp']}  {row['pipeline']}  {row['operator']}  {row['position']}{state}"])
         show([f"    {row['reason']}", f"    {row['data'] or '(no bytes)'}"])
     if not rows:
         show("there are no such entries")

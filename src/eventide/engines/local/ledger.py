@@ -1,8 +1,8 @@
-"""The ledger: what came in at every stage of a run, and what became of it. It must add up.
+"""The ledger: what came in at every operator of a run, and what became of it. It must add up.
 
-Both ends of every stage are counted apart: events where they arrive, and again where they leave, are filtered,
-are late, go to quarantine, are duplicates, or are taken into a window or state. So a stage that loses an event
-shows, and so does an edge between two stages. The numbers are saved with each checkpoint and go on from there:
+Both ends of every operator are counted apart: events where they arrive, and again where they leave, are filtered,
+are late, go to quarantine, are duplicates, or are taken into a window or state. So an operator that loses an event
+shows, and so does an edge between two operators. The numbers are saved with each checkpoint and go on from there:
 after a crash they are those of a run that was never disturbed.
 """
 
@@ -21,10 +21,10 @@ _STATEFUL = ("Window", "Join", "Process")
 
 @dataclass(slots=True)
 class Counts:
-    """Events of one stage: what came in, what went out by port, and what became of the rest.
+    """Events of one operator: what came in, what went out by port, and what became of the rest.
 
-    A stage is a source, a sink, a node with state, or a chain of nodes without. What comes out of a node with
-    state (results, panes, pairs) are other events than those that went in: of such a stage `taken` says how
+    An operator is a source, a sink, a node with state, or a chain of nodes without. What comes out of a node with
+    state (results, panes, pairs) are other events than those that went in: of such an operator `taken` says how
     many were taken into its windows or state.
 
     Parameters
@@ -48,7 +48,7 @@ class Counts:
     ports
         Events that left by each port of a node with state.
     feeds
-        The stages, and their ports, from which events come in.
+        The operators, and their ports, from which events come in.
 
     Examples
     --------
@@ -71,7 +71,7 @@ class Counts:
 
     @property
     def stateful(self) -> bool:
-        """Whether this is a stage with windows or state."""
+        """Whether this is an operator with windows or state."""
         return self.kind in _STATEFUL
 
     @property
@@ -86,7 +86,7 @@ class Counts:
 
     @property
     def balance(self) -> int:
-        """How many events are missing; 0 when the stage adds up, negative when there are too many."""
+        """How many events are missing; 0 when the operator adds up, negative when there are too many."""
         onward = self.taken if self.stateful else self.rows_out
         gone = self.filtered + self.late + self.quarantined + self.duplicates + self.dropped
         return self.rows_in + self.made - onward - gone
@@ -119,11 +119,11 @@ _FIELDS = tuple(f.name for f in fields(Counts))
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The counts of all stages of a pipeline at one moment.
+    """The counts of all operators of a pipeline at one moment.
 
     Parameters
     ----------
-    stages
+    operators
         Inputs before users.
     kept
         How many entries were made in quarantine, as counted there.
@@ -136,7 +136,7 @@ class Ledger:
     ['write-1 received 2 events of the 3 that read-0 sent']
     """
 
-    stages: tuple[Counts, ...] = ()
+    operators: tuple[Counts, ...] = ()
     kept: int = 0
 
     @classmethod
@@ -145,32 +145,32 @@ class Ledger:
         return cls(tuple(c.copy() for c in counts), kept)
 
     def __iter__(self) -> Iterator[Counts]:
-        """Go through the stages."""
-        return iter(self.stages)
+        """Go through the operators."""
+        return iter(self.operators)
 
     def __len__(self) -> int:
-        """Return the number of stages."""
-        return len(self.stages)
+        """Return the number of operators."""
+        return len(self.operators)
 
     def __getitem__(self, label: str) -> Counts:
-        """Return a stage by its name."""
-        for counts in self.stages:
+        """Return an operator by its name."""
+        for counts in self.operators:
             if counts.label == label:
                 return counts
         raise KeyError(label)
 
     def check(self) -> list[str]:
         """Return in words what does not add up; nothing, when all does."""
-        wrong = [_unbalanced(c) for c in self.stages if c.balance]
-        by_label = {c.label: c for c in self.stages}
-        for counts in self.stages:
+        wrong = [_unbalanced(c) for c in self.operators if c.balance]
+        by_label = {c.label: c for c in self.operators}
+        for counts in self.operators:
             if not counts.feeds:
                 continue
             sent = sum(by_label[label].sent(port) for label, port in counts.feeds if label in by_label)
             if sent != counts.rows_in:
                 names = " and ".join(label if port == MAIN else f"{label}.{port}" for label, port in counts.feeds)
                 wrong.append(f"{counts.label} received {counts.rows_in:,} events of the {sent:,} that {names} sent")
-        quarantined = sum(c.quarantined for c in self.stages)
+        quarantined = sum(c.quarantined for c in self.operators)
         if quarantined != self.kept:
             wrong.append(f"{quarantined:,} events were sent to quarantine, {self.kept:,} have come there")
         return wrong
@@ -182,7 +182,7 @@ class Ledger:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for a checkpoint."""
-        return {"kept": self.kept, "stages": [c.to_dict() for c in self.stages]}
+        return {"kept": self.kept, "operators": [c.to_dict() for c in self.operators]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Ledger:
@@ -193,12 +193,12 @@ class Ledger:
         >>> Ledger.from_dict(Ledger((Counts("a", "Read", rows_in=2),), 1).to_dict())["a"].rows_in
         2
         """
-        stages = []
-        for plain in data.get("stages", ()):
+        operators = []
+        for plain in data.get("operators", ()):
             known = {name: plain[name] for name in _FIELDS if name in plain}
             known["feeds"] = tuple((str(label), str(port)) for label, port in plain.get("feeds", ()))
-            stages.append(Counts(**known))
-        return cls(tuple(stages), int(data.get("kept", 0)))
+            operators.append(Counts(**known))
+        return cls(tuple(operators), int(data.get("kept", 0)))
 
 
 def _unbalanced(counts: Counts) -> str:

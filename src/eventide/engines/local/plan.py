@@ -99,7 +99,7 @@ class Plan:
     queries: bool = False
 
     def ledger(self) -> Ledger:
-        """Return what every stage has counted up to now, and before the checkpoint that the run goes on from."""
+        """Return what every operator has counted up to now, and before the checkpoint that the run goes on from."""
         return Ledger.of(self._counts(), kept=self.quarantine.total)
 
     def go_on(self, ledger: Ledger) -> None:

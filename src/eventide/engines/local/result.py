@@ -53,7 +53,7 @@ class RunResult:
     resumed_from, checkpoint
         Number of the checkpoint it began from and of the last one written; 0 is none.
     ledger
-        Counts of every stage, those of the runs that this one went on from included.
+        Counts of every operator, those of the runs that this one went on from included.
     run
         Id of the run.
     restarts

@@ -173,3 +173,17 @@ main(["quarantine", "replay", "q.py", "--pipeline", "p"])
     assert ev.fetch(ev.read("log://mended", follow=False))["v"].to_pylist() == [2.5]
     replayed = [r for r in run("quarantine", "show", "--json").json if r["pipeline"] == "p"]
     assert all(r["replayed"] for r in replayed)
+
+
+def test_the_ledger_is_shown_from_the_checkpoint(run: Callable[..., Done]) -> None:
+    facts = run("inspect", "ledger", "p", "--json").json
+    assert facts["balanced"] and facts["imbalances"] == []
+    assert [(c["label"], c["rows_in"], c["rows_out"], c["quarantined"]) for c in facts["operators"]] == [
+        ("read-0", 5, 3, 2),
+        ("assigntime-1", 3, 2, 1),
+        ("write-2", 2, 2, 0),
+    ]
+    shown = run("inspect", "ledger", "p.py").out
+    assert shown.splitlines()[0] == "p, checkpoint 1" and "every event is accounted for" in shown
+    assert "taken" not in shown
+    assert "did you mean 'p'" in run("inspect", "ledger", "pp").err
