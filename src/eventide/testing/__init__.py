@@ -16,5 +16,5 @@ __all__: list[str] = []
 
 _SUITES = ("_compare", "_suite", "apps", "engines", "formats", "operators", "sinks", "sources")
 
-if "pytest" in sys.modules:  # its assertions then say what they compared, as in a test file
+if sys.modules.get("pytest") is not None:  # its assertions then say what they compared, as in a test file
     sys.modules["pytest"].register_assert_rewrite(*(f"{__name__}.{module}" for module in _SUITES))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from eventide.testing._libraries import HealthCheck, SearchStrategy, given, pytest, settings, st
 
-__all__ = ["Suite", "each", "tests_of"]
+__all__ = ["Suite", "each", "proofs_of"]
 
 
 class Suite:
@@ -47,7 +47,7 @@ class Suite:
             request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
 
 
-def tests_of(suite: type[Suite]) -> dict[str, str]:
+def proofs_of(suite: type[Suite]) -> dict[str, str]:
     """Return the tests of a suite and what each proves (the first line of its docstring), in order of definition."""
     found: dict[str, str] = {}
     for owner in reversed(suite.__mro__):

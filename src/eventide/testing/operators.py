@@ -17,15 +17,17 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from eventide import registry
-from eventide.connectors.memory import MemorySink, MemorySource
+from eventide.connectors.memory import MemoryReader, MemorySink, MemorySource
 from eventide.engines.local.checkpoint import CheckpointStore
 from eventide.model.pipeline import pipeline
+from eventide.model.protocols import Chunk, Position
 from eventide.model.stream import Stream, read
 from eventide.model.time import EVENT_TIME
 from eventide.testing._compare import rows_of, same_rows
@@ -211,7 +213,9 @@ class OperatorSuite(Suite):
         """Return how many rows of state there are after some events and before the end."""
         leg = _Leg()
         leg.begin(sum(t.num_rows for t in tables))
-        watched = [s.map_batches(leg.watch) for s in self._streams([(t.to_batches(), 1) for t in tables])]
+        # Inputs that go on, so that none of them ends before the others were read.
+        timed = [read(_Endless(t)).map_batches(leg.watch).event_time("time", lateness="40s") for t in tables]
+        watched = [s.key_by(*self.keys) for s in timed] if self.keys else timed
         flow = pipeline(*(s.write(MemorySink(), name=n) for n, s in self._apply(watched).items()), name="suite")
         with tempfile.TemporaryDirectory() as folder:
             registry.resolve("engine", "local").run(flow, stop=leg.stop, checkpoint=folder, lanes=1)
@@ -236,6 +240,25 @@ class _Leg:
         if self._goal and self._seen >= self._goal:
             self.stop.set()
         return batch
+
+
+class _Endless(MemorySource):
+    """A table as a source that never ends."""
+
+    def open(self, positions: Mapping[str, Position]) -> MemoryReader:
+        return _EndlessReader(self._parts, {"0": 0})
+
+
+class _EndlessReader(MemoryReader):
+    @property
+    def finished(self) -> bool:
+        return False
+
+    def read(self, *, max_rows: int, timeout: float) -> list[Chunk]:
+        chunks = super().read(max_rows=max_rows, timeout=timeout)
+        if not chunks:
+            time.sleep(min(timeout, 0.01))
+        return chunks
 
 
 def _collect(streams: Mapping[str, Stream]) -> dict[str, pa.Table]:

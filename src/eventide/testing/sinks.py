@@ -131,9 +131,10 @@ class SinkSuite(Suite):
                 getattr(model, action)(size)
             model.finish()
 
-        sizes = st.integers(1, 6)
-        weighted = st.sampled_from([*ACTIONS, "write", "write", "prepare", "save", "commit"])
-        each(holds, st.lists(st.tuples(weighted, sizes), max_size=25), share=self.share)
+        sizes = st.integers(1, 8)
+        weighted = st.sampled_from([*ACTIONS, "write", "write", "prepare", "save", "commit", "crash"])
+        some = st.tuples(weighted, sizes)
+        each(holds, st.lists(some, max_size=4) | st.lists(some, min_size=10, max_size=30), share=self.share * 2)
 
     @pytest.mark.parametrize("crash", ["crash", "fail"])
     @pytest.mark.parametrize(

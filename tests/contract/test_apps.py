@@ -1,0 +1,19 @@
+"""Every application passes the suite that ships with eventide."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from eventide.apps.sensors.simulate import simulate
+from eventide.testing.apps import AppSuite
+
+
+class TestSensors(AppSuite):
+    plugin = app = "sensors"
+    topic = "readings"
+    parameters = {"scored": "scored"}
+
+    def simulated(self, seed):
+        """Return every reading of four streams on the first half of a day, and those of incidents after it."""
+        day = simulate(4, seed=seed, incidents=4, nodes=2)
+        return pa.Table.from_batches([day.readings]).slice(0, 100_000)
