@@ -17,6 +17,7 @@ PEERS = {
     "flink": Peer("flink", 500_000),
     "flink_restore": Peer("flink", 0),
     "spark": Peer("spark", 500_000),
+    "spark_default": Peer("spark", 500_000),
     "polars": Peer("batch", 500_000),
     "duckdb": Peer("batch", 500_000),
     "bytewax": Peer("bytewax", 100_000),
