@@ -287,3 +287,19 @@ def monkeypatch_commit(at: int) -> Iterator[None]:
 
 def test_a_checkpoint_without_a_ledger_begins_a_new_one() -> None:
     assert len(Ledger.from_dict({})) == 0 and Ledger.from_dict({}).kept == 0
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_flat_map_judges_lateness_row_by_row_however_events_are_cut(rows: int) -> None:
+    seconds = [0, 10, 1, 20, 11, 2, 30, 29]
+    table = pa.table({"t": pa.array([s * 10**9 for s in seconds], EVENT_TIME), "v": seconds})
+    twice = ev.from_table(table).event_time("t", lateness="2s").pipe(ev.op.flat_map, two_of_each, keep=["t", "v"])
+    counts = twice.window(ev.tumbling("5s")).aggregate(n=ev.count())
+    result = run(counts.write(f"memory://flat-{rows}"), batch_rows=rows)
+    (window,) = [c for c in result.ledger if c.kind == "Window"]
+    assert (window.rows_in, window.late) == (16, 6)  # 1, 11 and 2 came when their windows had closed
+
+
+def two_of_each(batch: pa.RecordBatch) -> tuple[Any, pa.RecordBatch]:
+    number = [i for row in range(batch.num_rows) for i in (row, row)]
+    return number, pa.record_batch({"copy": pa.array([i % 2 for i in range(len(number))], pa.int64())})

@@ -77,9 +77,10 @@ def _options(path: str, form: Form) -> Mapping[str, Any] | None:
     options = dict(form.options)
     if not hasattr(form.module, "preamble"):
         return options
+    if not options.get("header", True) or options.get("columns"):
+        return {**options, "header": False}
     if not path:
-        known = not options.get("header", True) or options.get("columns")
-        return {**options, "header": False} if known else None
+        return None
     with stream_of(Path(path)) as stream:
         head = stream.read(_HEAD_BYTES)
     _, rest = form.module.preamble(head, schema=form.schema, where=path, **options)

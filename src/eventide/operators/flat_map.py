@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from eventide.errors import SchemaError, UsageError
-from eventide.model.batch import column
+from eventide.model.batch import WATERMARK_COLUMN, column, visible
 
 if TYPE_CHECKING:
     from eventide.model.stream import Stream
@@ -22,14 +22,22 @@ Rows: TypeAlias = "tuple[Any, pa.RecordBatch]"
 
 @dataclass(frozen=True, slots=True)
 class FlatMap:
-    """The function behind `flat_map`, for a batch at a time."""
+    """The function behind `flat_map`, for a batch at a time; new rows carry the watermark that their parent met."""
 
     function: Callable[[pa.RecordBatch], Rows]
     keep: tuple[str, ...]
     schema: pa.Schema | None = None
+    follows_rows: ClassVar[bool] = True
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the new rows with the columns kept of the event that each comes from."""
+        mark = batch.schema.get_field_index(WATERMARK_COLUMN)
+        if mark >= 0:
+            parents, made = self._rows(batch.select(visible(batch.schema).names))
+            return made.append_column(WATERMARK_COLUMN, batch.column(mark).take(pa.array(parents)))
+        return self._rows(batch)[1]
+
+    def _rows(self, batch: pa.RecordBatch) -> Rows:
         if self.schema is not None and not batch.num_rows:
             made = pa.RecordBatch.from_pylist([], schema=self.schema)
             parents = np.empty(0, np.int64)
@@ -41,7 +49,7 @@ class FlatMap:
             msg = f"flat_map() made a column {twice[0]!r} that it also keeps"
             raise SchemaError(msg, hint=f"leave it out: keep={[n for n in self.keep if n not in twice]!r}")
         fields = [batch.schema.field(name) for name in self.keep]
-        return pa.RecordBatch.from_arrays([*kept, *made.columns], schema=pa.schema([*fields, *made.schema]))
+        return parents, pa.RecordBatch.from_arrays([*kept, *made.columns], schema=pa.schema([*fields, *made.schema]))
 
     def _made(self, batch: pa.RecordBatch) -> tuple[Any, pa.RecordBatch]:
         out: Any = self.function(batch)

@@ -104,10 +104,12 @@ def map_stage(node: MapBatches, schema: pa.Schema, *, counts: Counts, label: str
         The node's name, for errors.
     """
     function = node.function
+    # Of a function that is not ours nobody knows which row of the result comes from which row.
+    follows = bool(getattr(function, "follows_rows", False))
     counts.changed[label] = 0
 
     def stage(batch: pa.RecordBatch) -> list[pa.RecordBatch]:
-        if batch.schema.get_field_index(WATERMARK_COLUMN) >= 0:
+        if not follows and batch.schema.get_field_index(WATERMARK_COLUMN) >= 0:
             batch = batch.select(visible(batch.schema).names)
         try:
             made = function(batch)
@@ -127,6 +129,10 @@ def _fit(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch
     if not isinstance(batch, pa.RecordBatch):
         msg = f"{where} returned {type(batch).__name__}, not an Arrow record batch"
         raise SchemaError(msg, hint="return a pyarrow.RecordBatch, a list of them, or None")
+    mark = batch.schema.get_field_index(WATERMARK_COLUMN)
+    if mark >= 0:
+        marks = batch.column(mark)
+        return _fit(batch.select(visible(batch.schema).names), schema, where).append_column(WATERMARK_COLUMN, marks)
     if batch.schema.equals(schema):
         return batch
     if batch.schema.names != schema.names:
