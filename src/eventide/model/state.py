@@ -7,13 +7,15 @@ that a snapshot taken by two workers can be restored by three.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import weakref
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["ALL_GROUPS", "GROUP_COLUMN", "KEY_GROUPS", "State", "merge_states", "select_groups"]
+__all__ = ["ALL_GROUPS", "GROUP_COLUMN", "KEY_GROUPS", "State", "StateMerger", "merge_states", "select_groups"]
 
 KEY_GROUPS = 256
 """Number of key groups: the finest share of state that a worker can own."""
@@ -64,6 +66,47 @@ def merge_states(states: Iterable[State]) -> State:
             elif GROUP_COLUMN in table.column_names:
                 out[name] = pa.concat_tables([out[name], table])
     return out
+
+
+class StateMerger:
+    """Merges the states of several workers, one snapshot after another.
+
+    Where every worker returns the very tables that it returned before, so does `merge`: whoever writes the state
+    can see that this part has not changed.
+
+    Examples
+    --------
+    >>> table = pa.table({"_group": pa.array([1], pa.int32()), "n": [5]})
+    >>> merger = StateMerger()
+    >>> once = merger.merge([{"counts": table}, {"counts": table}])["counts"]
+    >>> merger.merge([{"counts": table}, {"counts": table}])["counts"] is once
+    True
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[str, tuple[list[weakref.ref[pa.Table]], pa.Table]] = {}
+
+    def merge(self, states: Sequence[State]) -> State:
+        """Return the states as one, as `merge_states` does."""
+        if len(states) == 1:
+            return dict(states[0])
+        out: State = {}
+        for name in dict.fromkeys(name for state in states for name in state):
+            parts = [state[name] for state in states if name in state]
+            refs, merged = self._before.get(name, ([], None))
+            same = len(refs) == len(parts) and all(ref() is part for ref, part in zip(refs, parts, strict=True))
+            if merged is None or not same:
+                merged = merge_states([{name: part} for part in parts])[name]
+            # Kept only as long as the workers keep their tables: else it would hold on to copies of large state.
+            forget = partial(self._forget, name)
+            self._before[name] = [weakref.ref(part, forget) for part in parts], merged
+            out[name] = merged
+        return out
+
+    def _forget(self, name: str, gone: weakref.ref[pa.Table]) -> None:
+        refs, _ = self._before.get(name, ([], None))
+        if any(ref is gone for ref in refs):
+            del self._before[name]
 
 
 def group_array(groups: np.ndarray) -> pa.Array:

@@ -20,7 +20,7 @@ from eventide.kernel.window.order import time_span
 from eventide.model.batch import WATERMARK_COLUMN, Int64Array, as_event_time, concat, event_times, visible
 from eventide.model.machine import DUPLICATES, LATE, MAIN, Step
 from eventide.model.protocols import BadInput, Chunk, Sink
-from eventide.model.state import State, merge_states
+from eventide.model.state import State, StateMerger
 from eventide.model.time import MAX_TIME, MIN_TIME, EventTime
 
 BoolArray = npt.NDArray[np.bool_]
@@ -317,6 +317,7 @@ class MachineTask:
     known: list[int] = field(default_factory=list)
     ended: list[bool] = field(default_factory=list)
     seen: int = 0
+    _merger: StateMerger = field(default_factory=StateMerger)
 
     def __post_init__(self) -> None:
         self.known = self.known or [MIN_TIME] * len(self.keys)
@@ -383,7 +384,7 @@ class MachineTask:
     def save(self) -> Saved:
         """Return the state of all lanes as one."""
         data = {"watermark": self.watermark, "known": list(self.known), "seq": self.seq}
-        return Saved(data, merge_states(lane.machine.snapshot() for lane in self.lanes))
+        return Saved(data, self._merger.merge([lane.machine.snapshot() for lane in self.lanes]))
 
     def load(self, saved: Saved) -> None:
         """Share the state out over the lanes there are now."""
