@@ -75,6 +75,7 @@ test: $(VENV)/.dev .venvs/beam/.done servers lint types layers
 	EVENTIDE_COMPILED=0 EVENTIDE_HYPOTHESIS=fast $(BIN)/pytest -q -n 2 -m 'not slow and not fuzz' tests/kernel tests/joins tests/property tests/keyed tests/engine
 
 fuzz: $(VENV)/.dev
+	$(BIN)/python tests/fuzz/fuzz_run.py --count 100000
 	EVENTIDE_HYPOTHESIS=fuzz $(BIN)/pytest -n 2 tests/property tests/semantics tests/joins tests/operators tests/kernel tests/log tests/formats
 
 conform: $(VENV)/.dev .venvs/beam/.done

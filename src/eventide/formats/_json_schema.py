@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from json import loads
+from json import dumps, loads
 from typing import Any
 
 import msgspec
@@ -47,14 +47,17 @@ def infer(data: bytes, **options: Any) -> pa.Schema:
 
 
 def _loaded(line: bytes) -> Any:
+    """Return what a line holds; None where it cannot be read."""
     try:
         return msgspec.json.decode(line)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         pass
     try:
-        return loads(line)
+        value = loads(line)
+        dumps(value, ensure_ascii=False).encode()  # `loads` takes half of a surrogate pair for text; it is none
     except (ValueError, RecursionError):
         return None
+    return value
 
 
 def _type_of(value: Any, depth: int = 0) -> pa.DataType:

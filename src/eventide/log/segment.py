@@ -121,7 +121,8 @@ def read_header(fd: int, path: Path) -> tuple[SegmentFacts, pa.Schema, int] | No
     if len(prefix) < _PREFIX.size:
         return None
     magic, crc, size, facts_length, schema_length = _PREFIX.unpack(prefix)
-    body = os.pread(fd, facts_length + schema_length, _PREFIX.size) if magic == _MAGIC else b""
+    most = os.fstat(fd).st_size  # lengths that lie must not cost memory
+    body = os.pread(fd, min(facts_length + schema_length, most), _PREFIX.size) if magic == _MAGIC else b""
     if magic == _MAGIC and len(body) < facts_length + schema_length and os.fstat(fd).st_size < size:
         return None
     if magic != _MAGIC or zlib.crc32(prefix[12:] + body) != crc:

@@ -117,10 +117,9 @@ class CheckpointStore:
             path = self._path(numbers[-1])
         manifest = self.manifest(path)
         try:
-            states = read_states(path, manifest["states"])
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            return Checkpoint(int(manifest["number"]), manifest, read_states(path, manifest["states"]))
+        except (OSError, ArithmeticError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
             raise _unreadable(path, error) from error
-        return Checkpoint(int(manifest["number"]), manifest, states)
 
     def manifest(self, path: Path) -> dict[str, Any]:
         """Return the plain data of a checkpoint or savepoint, without its state.
