@@ -195,9 +195,37 @@ class KeyIndex:
         rows
             How many keys these are (a stream without keys has no column that would say it).
         """
-        arrays = [columns[k] for k in self.keys]
-        flat = [a.combine_chunks() if isinstance(a, pa.ChunkedArray) else a for a in arrays]
-        return self._assign(flat, rows, NO_MASK, insert=True)
+        return self._assign([_flat(columns[k]) for k in self.keys], rows, NO_MASK, insert=True)
+
+    def load(self, columns: Mapping[str, pa.Array], rows: int) -> Slots:
+        """Do what `restore` does for keys that are all different, which is much faster where there are many.
+
+        Parameters
+        ----------
+        columns
+            Key columns by name.
+        rows
+            How many keys these are.
+        """
+        table = self._table
+        if table is None or table.size:
+            return self.restore(columns, rows)
+        arrays = [plain_key(_flat(columns[k]), what=k) for k in self.keys]
+        hashes = hash_columns(arrays)
+        out = np.arange(rows, dtype=np.int32)
+        if self.groups != ALL_GROUPS:
+            groups = key_groups(hashes)
+            mine = np.flatnonzero((groups >= self.groups.start) & (groups < self.groups.stop))
+            out = np.full(rows, -1, np.int32)
+            out[mine] = np.arange(mine.size, dtype=np.int32)
+            arrays, hashes = [a.take(pa.array(mine)) for a in arrays], hashes[mine]
+        single = len(arrays) == 1
+        null = int(np.flatnonzero(~validity(arrays[0]))[0]) if single and arrays[0].null_count else -1
+        if self._words is not None:
+            self._words.load(words_of(arrays[0]), hashes, null)
+        elif self._bytes is not None:
+            self._bytes.load(text_of(arrays[0]) if single else pack(arrays), hashes, null)
+        return out
 
     def adopt(self, other: KeyIndex, slots: Slots) -> Slots:
         """Take over the keys of some slots of another index of the same keys, and return their slots here.
@@ -243,6 +271,10 @@ class KeyIndex:
 def _valid(table: PlainWordTable | PlainBytesTable, slots: Slots) -> Mask:
     null = table.is_null(slots)
     return ~null if null.size and null.any() else NO_MASK
+
+
+def _flat(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
 def _as(array: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -11,6 +11,7 @@ from eventide.kernel.compiled import compiled
 __all__ = [
     "assign_bytes",
     "assign_words",
+    "fill_spread",
     "fnv",
     "mix_words",
     "pack_bytes",
@@ -244,6 +245,50 @@ def fill_words(table: Any, keys: Any, count: int, skip: int) -> None:
         while table[j] >= 0:
             j = (j + one) & mask
         table[j] = slot
+
+
+@compiled
+def fill_spread(table: Any, hashes: Any, skip: int, bits: int) -> None:
+    """Do what `fill_table` does for slots 0, 1, 2 ... of distinct keys, so many that the table is in no cache.
+
+    Slots are first put in order of the part of the table that they go to, parts that a cache holds.
+
+    Parameters
+    ----------
+    table, hashes
+        The empty table, and hashes by slot.
+    skip
+        A slot that is left out, or -1.
+    bits
+        The table is taken in 2**bits parts.
+    """
+    mask = np.uint64(table.size - 1)
+    one = np.uint64(1)
+    width = 0
+    while (1 << width) < table.size:
+        width += 1
+    shift = np.uint64(width - bits)
+    starts = np.zeros((1 << bits) + 1, np.int64)
+    for slot in range(hashes.size):
+        starts[np.int64((hashes[slot] & mask) >> shift) + 1] += 1
+    for k in range(1 << bits):
+        starts[k + 1] += starts[k]
+    slots = np.empty(hashes.size, np.int32)
+    homes = np.empty(hashes.size, np.uint32)
+    for slot in range(hashes.size):
+        home = hashes[slot] & mask
+        part = np.int64(home >> shift)
+        at = starts[part]
+        starts[part] = at + 1
+        slots[at] = slot
+        homes[at] = np.uint32(home)
+    for i in range(hashes.size):
+        if slots[i] == skip:
+            continue
+        j = np.uint64(homes[i])
+        while table[j] >= 0:
+            j = (j + one) & mask
+        table[j] = slots[i]
 
 
 @compiled

@@ -93,6 +93,11 @@ class PlainWordTable(_PlainSlots):
         out[nulls] = self._null
         return out
 
+    def load(self, words: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64], null: int) -> None:
+        """Take over distinct keys into this empty table: key i gets slot i, but for the one that is null."""
+        valid = np.arange(words.size) != null if null >= 0 else NO_MASK
+        self.assign(words, valid, NO_MASK, insert=True)
+
     def _find(self, distinct: npt.NDArray[np.int64]) -> Slots:
         if self._sorted.size == 0:
             return np.full(distinct.size, -1, np.int32)
@@ -187,6 +192,11 @@ class PlainBytesTable(_PlainSlots):
         ]
         out[chosen] = np.array(slots, np.int32)[codes]
         return out
+
+    def load(self, rows: TextColumn, hashes: npt.NDArray[np.uint64], null: int) -> None:
+        """Take over distinct keys into this empty table: key i gets slot i, but for the one that is null."""
+        valid = np.arange(hashes.size) != null if null >= 0 else NO_MASK
+        self.assign(rows, hashes, valid, NO_MASK, insert=True)
 
     def _slot_of_key(self, key: bytes | None, hashed: int, *, insert: bool) -> int:
         if key is None:

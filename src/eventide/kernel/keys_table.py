@@ -20,6 +20,10 @@ Slots = npt.NDArray[np.int32]
 _NULL_GROUP = int(NULL_HASH >> np.uint64(56))
 
 
+_SPREAD = 100_000
+"""Tables of more keys than this are filled part by part."""
+
+
 def larger(capacity: int) -> int:
     """Return the next capacity of a growing array: doubling while small, then in steps that take a few ms."""
     return capacity + max(256, min(capacity, 65_536), capacity >> 2)
@@ -58,6 +62,13 @@ class _Slots:
         if self._free.size < self.capacity:
             self._free = np.resize(self._free, self.capacity) if self._free.size else np.empty(self.capacity, np.int32)
 
+    def _load(self, hashes: npt.NDArray[np.uint64], null: int) -> None:
+        """Enter distinct keys, key i with slot i, into an empty table with room for them."""
+        self._meta[loops.NEXT] = hashes.size
+        self._meta[loops.NULL] = null
+        self._table = _table_for(self.capacity)
+        loops.fill_spread(self._table, hashes, null, 8 if hashes.size > _SPREAD else 0)
+
     def is_null(self, slots: Slots) -> Mask:
         """Tell which slots are the null key's; `NO_MASK` when none is."""
         null = int(self._meta[loops.NULL])
@@ -90,6 +101,23 @@ class WordTable(_Slots):
             if row == words.size:
                 return out
             self.grow()
+
+    def load(self, words: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64], null: int) -> None:
+        """Take over distinct keys into this empty table: key i gets slot i.
+
+        Parameters
+        ----------
+        words, hashes
+            The keys and their hashes.
+        null
+            Which of them is null, or -1.
+        """
+        self.capacity = max(self.capacity, larger(words.size))
+        self._keys = np.empty(self.capacity, np.int64)
+        self._keys[: words.size] = words
+        if null >= 0:
+            self._keys[null] = 0
+        self._load(hashes, null)
 
     @property
     def dense(self) -> npt.NDArray[np.int64] | None:
@@ -194,6 +222,30 @@ class BytesTable(_Slots):
                 return out
             self._grow()
 
+    def load(self, rows: TextColumn, hashes: npt.NDArray[np.uint64], null: int) -> None:
+        """Take over distinct keys into this empty table: key i gets slot i.
+
+        Parameters
+        ----------
+        rows, hashes
+            The keys and their hashes.
+        null
+            Which of them is null, or -1.
+        """
+        n = hashes.size
+        self.capacity = max(self.capacity, larger(n))
+        self._hashes = np.empty(self.capacity, np.uint64)
+        self._starts = np.empty(self.capacity, np.int64)
+        self._lengths = np.empty(self.capacity, np.int32)
+        begin, end = int(rows.offsets[0]), int(rows.offsets[-1])
+        self._arena = np.empty(max(16 * self.capacity, end - begin), np.uint8)
+        self._arena[: end - begin] = rows.data[begin:end]
+        self._hashes[:n] = hashes
+        np.subtract(rows.offsets[:-1], begin, out=self._starts[:n])
+        self._lengths[:n] = np.diff(rows.offsets)
+        self._meta[loops.USED] = end - begin
+        self._load(hashes, null)
+
     def _grow(self) -> None:
         meta = self._meta
         need = int(meta[loops.NEED])
@@ -223,6 +275,10 @@ class BytesTable(_Slots):
 
     def rows(self, slots: Slots) -> TextColumn:
         """Return the bytes of slots; the null key has none."""
+        n, used = slots.size, int(self._meta[loops.USED])
+        whole = n == self._meta[loops.NEXT] and not self._meta[loops.FREE] and not self._meta[loops.DEAD]
+        if whole and n and np.array_equal(slots, np.arange(n)):  # then they lie in the arena one after another
+            return TextColumn(np.append(self._starts[:n], used), self._arena[:used].copy())
         lengths = self._lengths[slots]
         offsets = np.zeros(slots.size + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])

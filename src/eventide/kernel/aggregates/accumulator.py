@@ -86,6 +86,8 @@ def grown(array: npt.NDArray[A], capacity: int) -> npt.NDArray[A]:
     The memory is moved by the allocator where it can be, which for large arrays costs no copy; the
     array that was passed must not be used any more.
     """
+    if array.shape[0] == 0:
+        return np.zeros((capacity, *array.shape[1:]), array.dtype)
     if capacity > array.shape[0]:
         array.resize((capacity, *array.shape[1:]), refcheck=False)
     return array

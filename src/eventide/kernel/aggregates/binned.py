@@ -27,6 +27,7 @@ import pyarrow as pa
 
 from eventide.kernel.aggregates.accumulator import Slots, State, Store, Times, grown, plain_array
 from eventide.kernel.aggregates.columns import Column, numbers_of
+from eventide.kernel.aggregates.narrow import narrow_columns, widen_columns
 from eventide.kernel.compiled import have_compiler
 from eventide.kernel.keys_words import NO_MASK, Mask
 
@@ -35,6 +36,7 @@ __all__ = ["CUT", "Moments"]
 CUT = 256
 """Values that compiled loops take at a time: what is between their steps stays in the first-level cache."""
 
+_NARROW = ("count", "flags", "top1", "a0", "a1", "a2", "a3", "top2", "b0", "b1", "b2", "b3", "b4")
 _NAMES = ("count", "flags", "bound1", "a0", "a1", "a2", "a3", "bound2", "b0", "b1", "b2", "b3", "b4")
 
 
@@ -116,8 +118,15 @@ class Moments:
         held = self._ints[slots]
         return {name: pa.array(held[:, i]) for i, name in enumerate(_NAMES[: held.shape[1]])}
 
+    def compact(self, slots: Slots) -> State:
+        """Return the state of slots as columns that are as narrow as what they hold; for many slots."""
+        return narrow_columns(_NARROW[: self._ints.shape[1]], slots, self._ints)
+
     def restore(self, slots: Slots, columns: Mapping[str, pa.Array]) -> None:
-        """Put a snapshot's rows into empty slots."""
+        """Put a snapshot's rows into empty slots, in either form."""
+        if "bound1" not in columns:
+            widen_columns(_NARROW[: self._ints.shape[1]], slots, self._ints, columns)
+            return
         mine = slots >= 0
         held = np.column_stack([plain_array(columns[n]).to_numpy() for n in _NAMES[: self._ints.shape[1]]])
         self._ints[slots[mine]] = held[mine]

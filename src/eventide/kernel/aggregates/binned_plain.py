@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["finish_moments", "merge_moments", "update_moments"]
+__all__ = ["NO_TOP", "bounds_of", "finish_moments", "merge_moments", "tops_of", "update_moments"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -18,25 +18,26 @@ _HUGE = 30
 _STEP = 2.0**-32
 _SPLIT = 134217729.0
 _ENOUGH = 2.0**-48
-_NO_TOP = -1000
+NO_TOP = -1000
 
 
-def _tops(bounds: Floats) -> npt.NDArray[np.int64]:
-    """Return the absolute index of the top bin of every bound, `_NO_TOP` where nothing was added."""
+def tops_of(bounds: Floats) -> npt.NDArray[np.int64]:
+    """Return the absolute index of the top bin of every bound, `NO_TOP` where nothing was added."""
     exponents = np.frexp(np.maximum(bounds, 0.0))[1].astype(np.int64)
     tops = np.where(bounds < 0.0, -bounds, (exponents - 32) >> 5).astype(np.int64)
-    tops[bounds == 0.0] = _NO_TOP
+    tops[bounds == 0.0] = NO_TOP
     return tops
 
 
-def _bounds(tops: npt.NDArray[np.int64]) -> Floats:
+def bounds_of(tops: npt.NDArray[np.int64]) -> Floats:
+    """Return the bounds of top bins."""
     normal = np.ldexp(1.0, np.where(tops > _HUGE, 0, 31 + 32 * tops).astype(np.int32))
-    return np.where(tops == _NO_TOP, 0.0, np.where(tops > _HUGE, -tops.astype(np.float64), normal))
+    return np.where(tops == NO_TOP, 0.0, np.where(tops > _HUGE, -tops.astype(np.float64), normal))
 
 
 def _raise_tops(ints: Ints, slots: Rows, old: Ints, new: Ints, at: int, bins: int) -> None:
     """Shift the bins of `slots` down where their top bin rises."""
-    by = np.where(old == _NO_TOP, 0, np.minimum(new - old, bins))
+    by = np.where(old == NO_TOP, 0, np.minimum(new - old, bins))
     for step in range(1, bins + 1):
         rows = slots[by == step]
         if rows.size:
@@ -54,12 +55,12 @@ def _deposit(ints: Ints, slots: Rows, parts: list[Floats], where: int, bins: int
     if rows.size == 0:
         return
     distinct, inverse = np.unique(rows, return_inverse=True)
-    old = _tops(floats[distinct, where])
+    old = tops_of(floats[distinct, where])
     new = old.copy()
     need = np.maximum(np.frexp(parts[0])[1].astype(np.int64) >> 5, _LOWEST + bins - 1)
     np.maximum.at(new, inverse, need)
     _raise_tops(ints, distinct, old, new, where + 1, bins)
-    floats[distinct, where] = _bounds(new)
+    floats[distinct, where] = bounds_of(new)
     for values in parts:
         y = np.ldexp(values, (-32 * new[inverse]).astype(np.int32))
         for k in range(bins):
@@ -128,15 +129,15 @@ def merge_moments(
 
 def _merge_bins(ints: Ints, rows: Rows, held: Ints, where: int, bins: int) -> None:
     floats = ints.view(np.float64)
-    tops = _tops(held.view(np.float64)[:, where])
-    live = tops != _NO_TOP
+    tops = tops_of(held.view(np.float64)[:, where])
+    live = tops != NO_TOP
     rows, held, tops = rows[live], held[live], tops[live]
     distinct, inverse = np.unique(rows, return_inverse=True)
-    old = _tops(floats[distinct, where])
+    old = tops_of(floats[distinct, where])
     new = old.copy()
     np.maximum.at(new, inverse, tops)
     _raise_tops(ints, distinct, old, new, where + 1, bins)
-    floats[distinct, where] = _bounds(new)
+    floats[distinct, where] = bounds_of(new)
     by = new[inverse] - tops
     for k in range(bins):
         for step in range(bins - k):
@@ -195,7 +196,7 @@ def _variance(held: Ints, ddof: int) -> Floats:
 
 def _usual_variance(held: Ints, ddof: int) -> Floats:
     n = held[:, COUNT]
-    t1, t2 = (_tops(held.view(np.float64)[:, w]) for w in (BOUND1, BOUND2))
+    t1, t2 = (tops_of(held.view(np.float64)[:, w]) for w in (BOUND1, BOUND2))
     one, two = _load(held, BINS1, 4), _load(held, BINS2, 5)
     easy, enough = _easy_variance(n, (one, t1), (two, t2), ddof)
     top = np.maximum(2 * t1 + 2, t2 + 3) + 1
@@ -256,8 +257,8 @@ def _product(a: Floats, b: Floats) -> tuple[Floats, Floats]:
 
 
 def _sum(held: Ints, *, mean: bool) -> Floats:
-    tops = _tops(held.view(np.float64)[:, BOUND1])
-    empty = tops == _NO_TOP
+    tops = tops_of(held.view(np.float64)[:, BOUND1])
+    empty = tops == NO_TOP
     x, low, down = _high(_load(held, BINS1, 4))
     if mean:
         n = held[:, COUNT].astype(np.float64)

@@ -203,6 +203,14 @@ class Accumulators:
             columns |= {f"{i}.{name}": array for name, array in store.snapshot(slots).items()}
         return columns
 
+    def compact(self, slots: Slots) -> State:
+        """Return the same in few bytes; which columns there are depends on what they hold."""
+        columns: State = {}
+        for i, store in enumerate(self._stores):
+            held = store.compact(slots) if isinstance(store, Moments | RowCount) else store.snapshot(slots)
+            columns |= {f"{i}.{name}": array for name, array in held.items()}
+        return columns
+
     def restore(self, slots: Slots, columns: Mapping[str, pa.Array]) -> None:
         """Put a snapshot's rows into empty slots; rows with slot -1 are ignored."""
         for i, store in enumerate(self._stores):

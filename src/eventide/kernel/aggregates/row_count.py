@@ -103,8 +103,14 @@ class RowCount:
         """Return the state of slots as columns."""
         return {"nulls": pa.array(self._nulls[slots] if self._nulls.size else np.zeros(slots.size, np.int64))}
 
+    def compact(self, slots: Slots) -> State:
+        """Return the same; nothing where there are no nulls."""
+        return self.snapshot(slots) if self._nulls.size and self._nulls[slots].any() else {}
+
     def restore(self, slots: Slots, columns: Mapping[str, pa.Array]) -> None:
         """Put a snapshot's rows into empty slots; rows with slot -1 are ignored."""
+        if "nulls" not in columns:
+            return
         nulls = plain_array(columns["nulls"]).to_numpy()
         some = (slots >= 0) & (nulls != 0)
         if some.any():

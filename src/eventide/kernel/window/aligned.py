@@ -17,7 +17,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from eventide.errors import UsageError
-from eventide.kernel.aggregates.accumulator import plain_array
 from eventide.kernel.aggregates.build import Accumulators
 from eventide.kernel.hashing import key_groups, key_hashes
 from eventide.kernel.keys import KeyIndex
@@ -29,12 +28,13 @@ from eventide.kernel.window.grid import grid_of
 from eventide.kernel.window.order import time_span
 from eventide.kernel.window.results import ResultWriter
 from eventide.kernel.window.roster import MOST_KEYS, Roster
+from eventide.kernel.window.saved import SavedPanes, columns_of, pane_of
 from eventide.model.aggregate import Aggregate
 from eventide.model.batch import WATERMARK_COLUMN, visible
 from eventide.model.graph import Window
 from eventide.model.machine import LATE, MAIN, Emit, Step
 from eventide.model.schema import window_schema
-from eventide.model.state import ALL_GROUPS, GROUP_COLUMN, State, group_array, select_groups
+from eventide.model.state import ALL_GROUPS, State, select_groups
 from eventide.model.time import MAX_TIME, MIN_TIME
 from eventide.model.window import Sliding, Tumbling
 
@@ -145,6 +145,7 @@ class AlignedWindowMachine:
         self._blocks: list[list[Block]] = [[] for _ in range(self._grid.overlap)]
         self._fill = 0  # groups per pane of the last block that was dropped
         self._room = 256  # groups of the last window that was merged
+        self._saved = SavedPanes()
         self._roster: Roster | None = None  # keys that panes begin with
         self._tries = 0  # how often in a row the roster did not fit
         self._dropped: list[Block] = []  # large and done; memory is given back by later steps
@@ -436,29 +437,36 @@ class AlignedWindowMachine:
 
     def snapshot(self) -> State:
         """Return the open panes, one row per key and pane, and the watermark."""
-        tables = [self._table(block, skip) for skip, held in enumerate(self._blocks) for block in held]
-        panes = pa.concat_tables(tables) if tables else self._table(self._block(0, 1), 0)
-        return {"panes": panes, "time": pa.table({"watermark": pa.array([self._watermark], pa.int64())})}
-
-    def _table(self, block: Block, skip: int) -> pa.Table:
-        groups = block.groups(max(block.first, (self._closed + 1) * self._grid.per_slide), block.stop)
-        columns = {
-            GROUP_COLUMN: group_array(block.keys.groups_of(groups.keys)),
-            "skip": pa.array(np.full(groups.slots.size, skip), pa.int64()),
-            "pane": pa.array(groups.panes),
-        }
-        columns |= {f"key.{n}": a for n, a in block.keys.snapshot(groups.keys).items()}
-        columns |= {f"state.{n}": a for n, a in block.accumulators.snapshot(groups.slots).items()}
-        return pa.table(columns)
+        since = (self._closed + 1) * self._grid.per_slide
+        time = pa.table({"watermark": pa.array([self._watermark], pa.int64())})
+        return {**self._saved.tables(self._blocks, groups=self._groups, since=since), "time": time}
 
     def restore(self, state: State) -> None:
         """Take over a state, in place of what is held."""
         self._clear()
         self._watermark = state["time"].column("watermark")[0].as_py()
         self._closed = self._grid.closed(self._watermark)
-        table = select_groups({"panes": state["panes"]}, self._groups)["panes"].combine_chunks()
-        if table.num_rows == 0:
-            return
+        panes = [(place, table) for name, table in state.items() if (place := pane_of(name)) is not None]
+        for (skip, pane), table in panes:
+            self._restore_pane(self._blocks[skip], pane, table)
+        if panes:
+            self._fill = max(table.num_rows for _, table in panes)
+        for name, table in select_groups(state, self._groups).items():
+            if name.startswith("panes/") and table.num_rows:
+                self._restore_panes(table.combine_chunks())
+
+    def _restore_pane(self, held: list[Block], pane: int, table: pa.Table) -> None:
+        """Take over the groups of one pane, which several machines may have written."""
+        block = self._block(pane, pane + 1)
+        block.load(columns_of(table, "key."), columns_of(table, "state."), table.num_rows)
+        at = bisect.bisect_right(held, pane, key=_first_pane)
+        if at > 0 and held[at - 1].first == pane:
+            held[at - 1].absorb_all(block)
+        else:
+            held.insert(at, block)
+
+    def _restore_panes(self, table: pa.Table) -> None:
+        """Take over groups of panes with few groups."""
         panes = table.column("pane").to_numpy()
         skips = table.column("skip").to_numpy()
         order = np.lexsort((panes, skips))
@@ -472,13 +480,8 @@ class AlignedWindowMachine:
             for block in self._cover(self._blocks[skip], some, span, wide=True):
                 low, high = np.searchsorted(some, [block.first, block.stop]).tolist()
                 part = table.slice(rows[0] + low, high - low)
-                block.restore(_columns_of(part, "key."), some[low:high], _columns_of(part, "state."))
+                block.restore(columns_of(part, "key."), some[low:high], columns_of(part, "state."))
 
 
 def _first_pane(block: Block) -> int:
     return block.first
-
-
-def _columns_of(table: pa.Table, prefix: str) -> dict[str, pa.Array]:
-    names = [n for n in table.column_names if n.startswith(prefix)]
-    return {n[len(prefix) :]: plain_array(table.column(n)) for n in names}

@@ -7,6 +7,7 @@ table goes from (key slot, pane) to slots.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -40,6 +41,8 @@ MOST_SPARE = 16_384
 """Blocks with room for more groups than this are given back to the system."""
 
 _SPARES = 24
+
+_stamps = itertools.count()
 
 _AHEAD = 4
 """So many batches another thread may lag behind."""
@@ -131,10 +134,16 @@ class Block:
         self._pairs = _pairs(capacity) if stop - first > 1 else None
         self._counted = 0
         self._occupied = np.zeros(stop - first, np.bool_)
+        self._saved: pa.Table | None = None
         self.roster: Roster | None = None
         self._begin(roster)
 
+    def _changed(self) -> None:
+        self.stamp = next(_stamps)
+        self._saved = None
+
     def _begin(self, roster: Roster | None) -> None:
+        self._changed()
         self.roster = roster if self._fused is not None else None
         if self.roster is not None:
             self.roster.enter(self.keys)
@@ -151,6 +160,7 @@ class Block:
         if self._fused is None or self.keys.capacity > MOST_SPARE or len(self._spares) >= _SPARES:
             return
         self._fused.clear(self.keys, self.accumulators)
+        self._saved = None
         self._counted = 0
         self._occupied[:] = False
         self._spares.append(self)
@@ -189,6 +199,7 @@ class Block:
         if rows is not None:
             self.fill(rows)
             return len(times)
+        self._changed()
         slots = self.keys.slots(batch, select)
         if self._pairs is not None:
             slots = self._pairs.assign(self._words_at(slots, times), NO_MASK, slots >= 0, insert=True)
@@ -199,6 +210,7 @@ class Block:
     def fill(self, rows: Rows) -> None:
         """Add keys and values to a block of one pane with a compiled pass, on whatever thread."""
         assert self._fused is not None
+        self._changed()
         self._fused.add(rows, index=self.keys, accumulators=self.accumulators)
 
     def shares(self, rows: int) -> bool:
@@ -337,6 +349,7 @@ class Block:
     def absorb_all(self, other: Block) -> None:
         """Add everything of another block, both of one pane, to this one."""
         other.settle()
+        self._changed()
         fast = self._fused if other._fused is not None else None
         same = self.roster.size if self.roster is not None and self.roster is other.roster else 0
         mine, theirs = (self.keys, self.accumulators), (other.keys, other.accumulators)
@@ -346,6 +359,7 @@ class Block:
 
     def absorb(self, other: Block, groups: Groups, panes: Int64Array) -> None:
         """Add groups of another block to `panes` of this one, group by group."""
+        self._changed()
         into = self.keys.adopt(other.keys, groups.keys)
         if self._pairs is not None:
             into = self._pair(into, panes)
@@ -353,10 +367,29 @@ class Block:
         self.accumulators.merge(into, other.accumulators, groups.slots)
 
     def restore(self, keys: dict[str, pa.Array], panes: Int64Array, columns: State) -> None:
-        """Take over groups from a snapshot; those of other key groups are left out."""
+        """Take over groups from a snapshot, of keys that are not here yet; those of other key groups are left out."""
+        self._changed()
         slots = self.keys.restore(keys, panes.size)
         if self._pairs is not None:
             slots = self._pair(slots, panes)
+        self._resize()
+        self.accumulators.restore(slots, columns)
+
+    def save(self) -> pa.Table:
+        """Return a block of one pane as a table: the same as the last time where nothing was added since."""
+        self.settle()
+        if self._saved is None:
+            slots = self.present()
+            columns = {f"key.{n}": a for n, a in self.keys.snapshot(slots).items()}
+            columns |= {f"state.{n}": a for n, a in self.accumulators.compact(slots).items()}
+            self._saved = pa.table(columns)
+        return self._saved
+
+    def load(self, keys: dict[str, pa.Array], columns: State, rows: int) -> None:
+        """Take over what `save` has returned into this empty block; other key groups are left out."""
+        self._changed()
+        slots = self.keys.load(keys, rows)
+        self.accumulators = self.accumulators.another()  # new memory is zero, old would have to be cleared
         self._resize()
         self.accumulators.restore(slots, columns)
 
