@@ -83,6 +83,37 @@ def syscalls(
 
 
 @app.command()
+def soak(
+    minutes: Annotated[float, typer.Option(metavar="M", help="How long.")] = 10.0,
+    hours: Annotated[float, typer.Option(metavar="H", help="How long, in hours.")] = 0.0,
+    memory: Annotated[int, typer.Option(metavar="MIB", help="Resident memory that a run may take.")] = 1024,
+    seed: Seed = 1,
+    keep: Keep = False,
+    as_json: Json = False,
+) -> None:
+    """Run a pipeline for a long time under random faults, and check what it writes all the while.
+
+    Faults: SIGKILL, SIGTERM, pauses, a full or broken disk (needs strace), a topic that another process holds, slow
+    sinks, a killed producer. The last line is JSON; the exit code is 0 only if all is well.
+    """
+    from eventide.testing.crash.soak import torture_soak
+
+    progress = _Progress(quiet=as_json)
+    seconds = hours * 3600 if hours else minutes * 60
+    report = torture_soak(seconds, seed=seed, keep=keep, memory=memory, on_look=progress.line)
+    progress.done()
+    if not as_json:
+        done = ", ".join(f"{n} {kind}" for kind, n in report["faults"].items())
+        note(
+            f"{report['batches']:,} batches under {done}; {report['restarts']:,} restarts, {report['refused']} refused"
+        )
+        note(
+            f"{report['checks']:,} checks while it ran; at most {report['max_rss_mib']} MiB; {report['seconds']:.0f} s"
+        )
+    _leave(report, quiet=as_json)
+
+
+@app.command()
 def powerloss(
     states: Annotated[int, typer.Option(metavar="N", min=1, help="How many states of the disk to recover.")] = 10_000,
     seed: Seed = 1,

@@ -19,7 +19,7 @@ from eventide.errors import UnknownNameError
 from eventide.log import Log
 from eventide.testing.crash.pipeline import NAME, sinks
 
-__all__ = ["Difference", "compare", "read_outputs", "row_counts", "topic_rows"]
+__all__ = ["Difference", "compare", "read_outputs", "row_counts", "topic_rows", "topic_table"]
 
 Rows = Counter[str]
 _QUARANTINE = "quarantine"
@@ -91,18 +91,29 @@ def _difference(name: str, found: Rows, expected: Rows) -> Difference:
     return Difference(name, expected.total(), lost.total(), doubled, wrong, tuple(examples))
 
 
-def topic_rows(folder: Path, topic: str, *, without: Iterable[str] = ()) -> Rows:
-    """Return the visible rows of a topic."""
+def topic_table(folder: Path, topic: str) -> pa.Table | None:
+    """Return the visible events of a topic, instants as whole nanoseconds; None where there are none."""
     with Log(folder / "log", fsync="os") as log:
         try:
             reader = log.reader(topic)
         except UnknownNameError:
-            return Counter()
-        rows: Rows = Counter()
+            return None
+        batches = []
         while frames := reader.read(1 << 20, timeout=0.0):
-            rows += row_counts(f.batch.drop_columns([n for n in without if n in f.batch.schema.names]) for f in frames)
+            batches += [frame.batch for frame in frames]
         reader.close()
-    return rows
+    if not batches:
+        return None
+    table = pa.Table.from_batches(batches)
+    return pa.table({name: _exact(table[name]) for name in table.column_names})
+
+
+def topic_rows(folder: Path, topic: str, *, without: Iterable[str] = ()) -> Rows:
+    """Return the visible rows of a topic."""
+    table = topic_table(folder, topic)
+    if table is None:
+        return Counter()
+    return row_counts([table.drop_columns([name for name in without if name in table.column_names])])
 
 
 def _ledger(folder: Path) -> Rows:

@@ -98,6 +98,6 @@ def sinks(folder: Path, *, tables: bool) -> dict[str, tuple[str, dict[str, objec
     out["pairs"] = (f"file://{folder}/pairs", {"format": "parquet"})
     out["visits"] = (f"file://{folder}/visits.json", {})
     if tables and "sqlite" in registry.names("connector"):
-        out["counts"] = (f"sqlite://{folder}/tables.sqlite?table=counts", {})
+        out["counts"] = (f"sqlite://{folder}/tables.sqlite?table=counts", {"times": "ns"})
         out["visits"] = (f"sqlite://{folder}/tables.sqlite?table=visits", {"key": "sensor,window_start"})
     return out

@@ -10,6 +10,7 @@ import functools
 import os
 import shutil
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,7 @@ def reset(folder: Path) -> None:
     (folder / _FILE).write_bytes(b"\0")
 
 
-def watch(folder: Path, *, at: str = "", count: Path | None = None) -> None:
+def watch(folder: Path, *, at: str = "", count: Path | None = None, slow: float = 0.0) -> None:
     """Wrap the connectors and some functions of this process; it is for victims only.
 
     Parameters
@@ -62,8 +63,10 @@ def watch(folder: Path, *, at: str = "", count: Path | None = None) -> None:
         End the process at ``point:before:n`` or ``point:after:n``, its n-th hit (from 1).
     count
         Write there how often each point is hit, at the end of every hit.
+    slow
+        How long every write of a sink takes more than it would, s.
     """
-    watcher = _Watcher(folder, at, count)
+    watcher = _Watcher(folder, at, count=count, slow=slow)
     for kind, methods in (("sink", _SINK), ("source", _SOURCE)):
         setattr(registry, f"open_{kind}", _opener(getattr(registry, f"open_{kind}"), kind, methods=methods, of=watcher))
     for name in ("fsync", "rename", "replace", "unlink"):
@@ -85,10 +88,10 @@ def _opener(
 class _Watcher:
     """Knows the phase, counts hits, and ends the process at the chosen one."""
 
-    def __init__(self, folder: Path, at: str, count: Path | None) -> None:
+    def __init__(self, folder: Path, at: str, *, count: Path | None, slow: float) -> None:
         self._fd = os.open(folder / _FILE, os.O_RDWR | os.O_CREAT, 0o644)
         os.pwrite(self._fd, b"\0", 0)
-        self._phase = 0
+        self._phase, self._slow = 0, slow
         point, when, number = [*at.split(":"), "", ""][:3] if at else ("", "", "0")
         self._at = (point, when or "before", int(number or 1))
         self._hits: Counter[tuple[str, str]] = Counter()
@@ -102,6 +105,8 @@ class _Watcher:
             self._pass(point, "before", _ENTER.get(point, self._phase))
             if point == "source.read" and self._phase == 1:
                 self._enter(2)
+            if self._slow and point == "sink.write":
+                time.sleep(self._slow)
             out = function(*args, **named)
             self._pass(point, "after", _LEAVE.get(point, self._phase))
             return out

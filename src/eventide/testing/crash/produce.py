@@ -9,7 +9,10 @@ from eventide.log import Log
 from eventide.testing.crash.ending import write_ends
 from eventide.testing.crash.events import PARTITIONS, SCHEMAS, make_batch
 
-__all__ = ["make_topics", "produce"]
+__all__ = ["end_input", "make_topics", "produce", "produce_until_ended", "produced"]
+
+_ENOUGH = "input.enough"
+_WRITTEN = {topic: make_batch(topic, 0, seed=0).num_rows for topic in SCHEMAS}
 
 
 def make_topics(folder: Path) -> None:
@@ -51,3 +54,23 @@ def produce(folder: Path, *, seed: int, first: int, last: int, end: bool, pause:
             ends.setdefault(topic, {})[str(p)] = writer.end
     if end:
         write_ends(folder, ends)
+
+
+def produced(folder: Path) -> int:
+    """Return how many batches are in every partition of the input."""
+    with Log(folder / "log", fsync="os") as log:
+        return min(int(part.latest // _WRITTEN[topic]) for topic in SCHEMAS for part in log.describe(topic))
+
+
+def end_input(folder: Path) -> None:
+    """Ask the producer to end the input."""
+    (folder / _ENOUGH).touch()
+
+
+def produce_until_ended(folder: Path, *, seed: int, pause: float) -> None:
+    """Append batches, with a pause after each, from where the input is until `end_input` is called."""
+    number = produced(folder)
+    while not (folder / _ENOUGH).exists():
+        produce(folder, seed=seed, first=number, last=number + 10, end=False, pause=pause)
+        number += 10
+    produce(folder, seed=seed, first=number, last=number, end=True)

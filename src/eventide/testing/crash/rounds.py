@@ -17,6 +17,7 @@ from eventide.testing.crash.victim import live
 __all__ = ["Place", "verdict"]
 
 _CALM = "30s"
+_CALM_ROWS = 1000
 
 
 class Place:
@@ -55,7 +56,7 @@ class Place:
         """
         if (seed, batches) not in self._expected:
             folder = self.round(f"calm-{seed}-{batches}", seed=seed, batches=batches)
-            in_child(lambda: live(folder, interval=_CALM), folder=folder)
+            in_child(lambda: live(folder, interval=_CALM, rows=_CALM_ROWS), folder=folder)
             self._expected[seed, batches] = outputs_of(folder)
             self.done(folder)
         return self._expected[seed, batches]

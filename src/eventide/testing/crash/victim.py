@@ -47,22 +47,31 @@ def command_line() -> Callable[[list[str]], None]:
     return found
 
 
-def live(folder: Path, *, interval: str = "50ms", at: str = "", count: Path | None = None, watched: bool = True) -> int:
+def live(
+    folder: Path,
+    *,
+    interval: str = "50ms",
+    rows: int = 60,
+    at: str = "",
+    count: Path | None = None,
+    slow: float = 0.0,
+    watched: bool = True,
+) -> int:
     """Run the pipeline in this process, telling the phase, and return the exit code.
 
     Parameters
     ----------
-    folder, interval
+    folder, interval, rows
         See `arguments`.
-    at, count
+    at, count, slow
         See `eventide.testing.crash.points.watch`.
     watched
         Whether the phase is told; not, where nothing but the pipeline itself may write.
     """
     if watched:
-        watch(folder, at=at, count=count)
+        watch(folder, at=at, count=count, slow=slow)
     try:
-        command_line()(arguments(folder, interval=interval))
+        command_line()(arguments(folder, interval=interval, rows=rows))
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 1
     return 0
