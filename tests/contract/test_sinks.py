@@ -26,6 +26,7 @@ NESTED = tuple(t for t in TYPES if t != "dictionary")
 
 class TestMemory(SinkSuite):
     plugin = "memory"
+    delivery = "exactly_once"
     publishes = hasattr(memory.MemorySink, "publish")
     types = tuple(TYPES)
 
@@ -38,6 +39,7 @@ class TestMemory(SinkSuite):
 
 class Folder(SinkSuite):
     plugin = "file"
+    delivery = "exactly_once"
     form = ""
     reading: dict[str, object] = {}
 
@@ -80,6 +82,7 @@ class TestCsvFolder(Folder):
 
 class TestOneCsvFile(SinkSuite):
     plugin = "file"
+    delivery = "exactly_once"
     shows = "close"
 
     def make(self, folder):
@@ -96,6 +99,7 @@ class TestOneCsvFile(SinkSuite):
 
 class TestOneParquetFile(SinkSuite):
     plugin = "file"
+    delivery = "exactly_once"
     shows = "close"
     types = NESTED
 
@@ -111,6 +115,8 @@ class TestOneParquetFile(SinkSuite):
 
 class TestLog(SinkSuite):
     plugin = "log"
+    delivery = "exactly_once"
+    types = NESTED
     publishes = True
     options: dict[str, object] = {}
 
@@ -137,11 +143,13 @@ class TestLog(SinkSuite):
 
 
 class TestLogAtOnce(TestLog):
+    delivery = "at_least_once"
     options = {"visible": "at once"}
 
 
 class TestSqlite(SinkSuite):
     plugin = "sqlite"
+    delivery = "exactly_once"
     types = tuple(t for t in SCALARS if t != "uint64")
     options: dict[str, object] = {}
     gaps = {"test_column_names_that_differ_in_case": "names of columns in SQLite have no case"}
@@ -173,19 +181,25 @@ class TestSqlite(SinkSuite):
 
 
 class TestSqliteByKey(TestSqlite):
+    delivery = "exactly_once"
     options = {"key": "n"}
 
 
 class TestSqliteAtOnce(TestSqlite):
+    delivery = "at_least_once"
     options = {"visible": "at once"}
 
 
 class TestSqliteByKeyAtOnce(TestSqlite):
+    delivery = "idempotent"
+    share = 0.05
     options = {"key": "n", "visible": "at once"}
 
 
 class TestPostgresql(SinkSuite):
     plugin = "postgresql"
+    delivery = "exactly_once"
+    share = 0.05
     types = tuple(t for t in SCALARS if t != "event_time")
     options: dict[str, object] = {}
 
@@ -222,6 +236,7 @@ class TestPostgresql(SinkSuite):
 
 
 class TestPostgresqlByKeyAtOnce(TestPostgresql):
+    delivery = "idempotent"
     options = {"key": "n", "visible": "at once"}
 
 
@@ -248,6 +263,7 @@ def from_rows(rows, schema):
 
 class TestStdio(SinkSuite):
     plugin = "stdio"
+    delivery = "at_least_once"
     types = NESTED
 
     @pytest.fixture(autouse=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import itertools
+import sqlite3
 import sys
 
 import pyarrow as pa
 import pytest
 
-from eventide.connectors import file, generator, log, memory, stdio
+from eventide.connectors import file, generator, log, memory, sqlite, stdio
 from eventide.formats import csv, json, parquet
 from eventide.log import Log
 from eventide.model.time import EVENT_TIME
@@ -55,6 +57,7 @@ class TestGenerator(SourceSuite):
 
 class TestGeneratorAtAPace(SourceSuite):
     plugin = "generator"
+    all_there = False
 
     def make(self, folder):
         return generator.source("generator://x", {"rows": 60, "rate": 1000, "pace": 100, "partitions": 2})
@@ -152,6 +155,63 @@ class TestLog(SourceSuite):
             return 17
 
         return log.source("log://t", {"log": str(folder / "log"), "follow": True}), more
+
+
+class TestSqlite(SourceSuite):
+    plugin = "sqlite"
+
+    def make(self, folder):
+        if not (folder / "in.db").exists():
+            self.fill(folder, TABLE)
+        columns = {"t": "event_time", "n": "int64", "s": "string"}
+        return sqlite.source(f"sqlite://{folder}/in.db", {"table": "t", "columns": columns})
+
+    def fill(self, folder, table):
+        out = sqlite.sink(f"sqlite://{folder}/in.db", {"table": "t", "times": "ns"})
+        out.open(SCHEMA, None)
+        for batch in table.to_batches():
+            out.write(batch)
+        out.commit(1, out.prepare(1))
+        out.close()
+
+    def expected(self):
+        return TABLE
+
+    def make_bad(self, folder):
+        if not (folder / "in.db").exists():
+            self.fill(folder, TABLE.slice(0, 30))
+            with contextlib.closing(sqlite3.connect(folder / "in.db")) as connection:
+                connection.execute("UPDATE t SET n = 'seven' WHERE n IN (7, 8)")
+                connection.commit()
+        return self.make(folder), 28, 2
+
+
+class TestPostgresql(SourceSuite):
+    plugin = "postgresql"
+
+    @pytest.fixture(autouse=True)
+    def _server(self, postgresql, monkeypatch):
+        from servers.postgresql import PASSWORD
+
+        monkeypatch.setenv("SUITE_PASSWORD", PASSWORD)
+        self.server = postgresql
+
+    def make(self, folder):
+        from eventide.connectors import postgresql
+
+        name = "s" + hashlib.sha256(str(folder).encode()).hexdigest()[:20]
+        options = {"table": name, "password": "env:SUITE_PASSWORD"}
+        if not self.server.query(f"SELECT 1 FROM pg_tables WHERE tablename = '{name}'"):
+            out = postgresql.sink(self.server.uri, {**options, "key": "n"})
+            out.open(SCHEMA, None)
+            out.write(TABLE.combine_chunks().to_batches()[0])
+            out.commit(1, out.prepare(1))
+            out.close()
+        columns = {"t": "event_time", "n": "int64", "s": "string"}
+        return postgresql.source(self.server.uri, {**options, "columns": columns})
+
+    def expected(self):
+        return TABLE
 
 
 class TestStdio(SourceSuite):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -20,24 +18,13 @@ import eventide as ev
 from eventide.connectors.memory import MemorySink, MemorySource
 from eventide.engines.local import run
 from eventide.model.time import EVENT_TIME
+from eventide.testing.strategies import SECOND, Schedule, schedules
 
-SECOND = 10**9
 CASES = {"fast": 15, "ci": 150, "fuzz": 1250}[os.environ.get("EVENTIDE_HYPOTHESIS", "fast")]
 """Inputs tried by each of the eight order tests: 1,200 in continuous integration, 10,000 in `make fuzz`."""
 
 LATENESS = 20
 """Seconds of disorder that every case stays within."""
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """How an input reaches the pipeline: order, cuts, partitions, lanes, and where the run is stopped and resumed."""
-
-    order: tuple[int, ...]
-    cuts: tuple[int, ...]
-    partitions: int
-    lanes: int
-    stops: tuple[int, ...]
 
 
 @st.composite
@@ -59,35 +46,12 @@ def events(draw: st.DrawFn, *, rows: int = 40, distinct: bool = False) -> pa.Tab
     )
 
 
-@st.composite
-def deliveries(draw: st.DrawFn, table: pa.Table) -> Delivery:
-    """Draw a delivery within the lateness: every event is held back by up to `LATENESS` seconds of event time."""
-    seconds = table["time"].cast(pa.int64()).to_numpy() // SECOND
-    size = table.num_rows
-    delays = draw(st.lists(st.integers(0, LATENESS), min_size=size, max_size=size))
-    arrival = seconds + np.array(delays, np.int64)
-    order = tuple(int(i) for i in np.lexsort((np.arange(size), arrival)))
-    cuts = draw(st.lists(st.integers(1, 9), min_size=1, max_size=8))
-    stops = draw(st.lists(st.integers(1, max(1, size)), max_size=2))
-    return Delivery(
-        order, tuple(cuts), draw(st.sampled_from([1, 2, 8])), draw(st.sampled_from([1, 2, 3])), tuple(stops)
-    )
+def deliveries(table: pa.Table) -> st.SearchStrategy[Schedule]:
+    """Return deliveries within the lateness: every event is held back by up to `LATENESS` seconds of event time."""
+    return schedules(table["time"].cast(pa.int64()).to_pylist(), lateness=LATENESS * SECOND)
 
 
-def batches(table: pa.Table, delivery: Delivery) -> list[pa.RecordBatch]:
-    """Return the events in order of arrival, cut as drawn; the source deals them out to its partitions in turn."""
-    whole = table.take(pa.array(delivery.order, pa.int64())).combine_chunks().to_batches()[0]
-    made: list[pa.RecordBatch] = []
-    start = 0
-    for size in itertools.cycle(delivery.cuts):
-        if start >= whole.num_rows:
-            return made
-        made.append(whole.slice(start, size))
-        start += size
-    return made
-
-
-def delivered(tables: Iterable[pa.Table], delivery: Iterable[Delivery], build: Callable[..., ev.Stream]) -> pa.Table:
+def delivered(tables: Iterable[pa.Table], delivery: Iterable[Schedule], build: Callable[..., ev.Stream]) -> pa.Table:
     """Run a pipeline over the delivered tables, stopping and resuming where the delivery says, and return its output."""
     plans = list(delivery)
     stop = threading.Event()
@@ -101,7 +65,7 @@ def delivered(tables: Iterable[pa.Table], delivery: Iterable[Delivery], build: C
         return batch
 
     streams = [
-        ev.read(MemorySource(batches(table, plan), partitions=plan.partitions))
+        ev.read(MemorySource(plan.batches(table), partitions=plan.partitions))
         .map_batches(watch)
         .event_time("time", lateness=f"{LATENESS * 2}s")
         .key_by("key")
@@ -110,13 +74,12 @@ def delivered(tables: Iterable[pa.Table], delivery: Iterable[Delivery], build: C
     sink = MemorySink()
     flow = build(*streams).write(sink)
     with tempfile.TemporaryDirectory() as folder:
-        for goal in [*sorted(plans[0].stops), 0]:
+        for turn, goal in enumerate([*plans[0].stops, 0]):
             stop.clear()
             seen[0] = 0
             goals[:] = [goal] if goal else []
-            result = run(
-                flow, stop=stop, checkpoint=folder, batch_rows=4, lanes=plans[0].lanes, checkpoint_interval="1h"
-            )
+            lanes = plans[0].lanes[turn % len(plans[0].lanes)]
+            result = run(flow, stop=stop, checkpoint=folder, batch_rows=4, lanes=lanes, checkpoint_interval="1h")
             if not result.stopped:
                 break
     assert result.late == 0

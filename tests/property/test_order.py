@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from cases import CASES, SECOND, Delivery, delivered, deliveries, events, rows, same, truth
+from cases import CASES, SECOND, Schedule, delivered, deliveries, events, rows, same, truth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,14 +42,14 @@ def aggregated(stream: ev.Stream, window: object) -> ev.Stream:
 
 
 @st.composite
-def delivered_events(draw: st.DrawFn) -> tuple[pa.Table, Delivery]:
+def delivered_events(draw: st.DrawFn) -> tuple[pa.Table, Schedule]:
     table = draw(events())
     return table, draw(deliveries(table))
 
 
 @settings(max_examples=CASES)
 @given(delivered_events(), st.sampled_from([1, 7, 10, 60]))
-def test_tumbling(case: tuple[pa.Table, Delivery], size: int) -> None:
+def test_tumbling(case: tuple[pa.Table, Schedule], size: int) -> None:
     table, delivery = case
     out = delivered([table], [delivery], lambda s: aggregated(s, ev.tumbling(f"{size}s")))
     ns = size * SECOND
@@ -62,7 +62,7 @@ def test_tumbling(case: tuple[pa.Table, Delivery], size: int) -> None:
 
 @settings(max_examples=CASES)
 @given(delivered_events(), st.sampled_from([(10, 2), (10, 5), (9, 6), (10, 10)]))
-def test_sliding(case: tuple[pa.Table, Delivery], shape: tuple[int, int]) -> None:
+def test_sliding(case: tuple[pa.Table, Schedule], shape: tuple[int, int]) -> None:
     table, delivery = case
     size, slide = shape
     out = delivered([table], [delivery], lambda s: aggregated(s, ev.sliding(f"{size}s", f"{slide}s")))
@@ -77,7 +77,7 @@ def test_sliding(case: tuple[pa.Table, Delivery], shape: tuple[int, int]) -> Non
 
 @settings(max_examples=CASES)
 @given(delivered_events(), st.sampled_from([1, 3, 8, 30]))
-def test_session(case: tuple[pa.Table, Delivery], gap: int) -> None:
+def test_session(case: tuple[pa.Table, Schedule], gap: int) -> None:
     table, delivery = case
     out = delivered([table], [delivery], lambda s: aggregated(s, ev.session(f"{gap}s")))
     ns = gap * SECOND
@@ -91,7 +91,7 @@ def test_session(case: tuple[pa.Table, Delivery], gap: int) -> None:
 
 @settings(max_examples=CASES)
 @given(delivered_events())
-def test_global(case: tuple[pa.Table, Delivery]) -> None:
+def test_global(case: tuple[pa.Table, Schedule]) -> None:
     table, delivery = case
     out = delivered([table], [delivery], lambda s: aggregated(s, ev.global_window()))
     columns = ["key", *AGGREGATES]
@@ -99,7 +99,7 @@ def test_global(case: tuple[pa.Table, Delivery]) -> None:
 
 
 @st.composite
-def two(draw: st.DrawFn) -> tuple[list[pa.Table], list[Delivery]]:
+def two(draw: st.DrawFn) -> tuple[list[pa.Table], list[Schedule]]:
     left, right = draw(events(rows=25)), draw(events(rows=25))
     return [left, right], [draw(deliveries(left)), draw(deliveries(right))]
 
@@ -109,7 +109,7 @@ JOINED = ["key", "time", "value", "count", "time_right", "value_right", "count_r
 
 @settings(max_examples=CASES)
 @given(two(), st.sampled_from([1, 10, 45]), st.sampled_from(["inner", "left"]))
-def test_window_join(case: tuple[list[pa.Table], list[Delivery]], size: int, how: str) -> None:
+def test_window_join(case: tuple[list[pa.Table], list[Schedule]], size: int, how: str) -> None:
     tables, plans = case
     out = delivered(tables, plans, lambda a, b: a.join(b, ev.tumbling(f"{size}s"), how=how))  # type: ignore[arg-type]
     ns = size * SECOND
@@ -121,7 +121,7 @@ def test_window_join(case: tuple[list[pa.Table], list[Delivery]], size: int, how
 
 @settings(max_examples=CASES)
 @given(two(), st.sampled_from([(-5, 5), (0, 10), (-20, -3), (2, 2)]), st.sampled_from(["inner", "left"]))
-def test_interval_join(case: tuple[list[pa.Table], list[Delivery]], bounds: tuple[int, int], how: str) -> None:
+def test_interval_join(case: tuple[list[pa.Table], list[Schedule]], bounds: tuple[int, int], how: str) -> None:
     tables, plans = case
     low, high = bounds
     on = ev.interval(f"{low:+d}s", f"{high:+d}s")
@@ -133,7 +133,7 @@ def test_interval_join(case: tuple[list[pa.Table], list[Delivery]], bounds: tupl
 
 @settings(max_examples=CASES)
 @given(two(), st.sampled_from([0, 5, 30]), st.sampled_from(["inner", "left"]))
-def test_asof_join(case: tuple[list[pa.Table], list[Delivery]], tolerance: int, how: str) -> None:
+def test_asof_join(case: tuple[list[pa.Table], list[Schedule]], tolerance: int, how: str) -> None:
     tables, plans = case
     # One right event a key and second: DuckDB chooses freely among equals, we by value.
     seen: set[tuple[object, object]] = set()
@@ -144,7 +144,7 @@ def test_asof_join(case: tuple[list[pa.Table], list[Delivery]], tolerance: int, 
     right = tables[1].filter(pa.array(keep, pa.bool_()))
     plan = plans[1]
     kept = {old: new for new, old in enumerate(i for i, k in enumerate(keep) if k)}
-    plan = Delivery(tuple(kept[i] for i in plan.order if i in kept), plan.cuts, plan.partitions, plan.lanes, plan.stops)
+    plan = Schedule(tuple(kept[i] for i in plan.order if i in kept), plan.cuts, plan.partitions, plan.lanes, plan.stops)
     out = delivered(
         [tables[0], right],
         [plans[0], plan],

@@ -7,6 +7,7 @@ the row after which to go on, so that reading does not depend on what is written
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -110,11 +111,12 @@ class SqlSource:
     def open(self, positions: Mapping[str, Position]) -> SqlReader:
         """Open at the first row, or after the one of the position."""
         schema = self.schema()
-        self._table.connect()
+        table = deepcopy(self._table)  # a connection of its own for each reader
+        table.connect()
         try:
-            return SqlReader(self._table, schema, positions.get(_PARTITION, {}).get("after"))
+            return SqlReader(table, schema, positions.get(_PARTITION, {}).get("after"))
         except BaseException:
-            self._table.close()
+            table.close()
             raise
 
 

@@ -59,6 +59,8 @@ class FormatSuite(Suite):
         Whether it can hold nulls.
     names
         Column names that it must stand; none for a format that names no columns.
+    share
+        Part of the Hypothesis profile's examples that is tried.
     memory
         Bytes by which hostile input of at most 5 MB may make a process grow.
     """
@@ -70,6 +72,7 @@ class FormatSuite(Suite):
     columns: ClassVar[int] = 4
     nulls: ClassVar[bool] = True
     names: ClassVar[Iterable[str]] = NAMES
+    share: ClassVar[float] = 0.5
     memory: ClassVar[int] = 600 << 20
     optional: ClassVar[Mapping[str, str]] = {
         "test_round_trip": "encode",
@@ -146,7 +149,7 @@ class FormatSuite(Suite):
         def holds(batch: pa.RecordBatch) -> None:
             same_rows(self._decode(self._encode(batch), schema=batch.schema), batch, ordered=True)
 
-        each(holds, self._drawn(t for t in self.types if t in SCALARS))
+        each(holds, self._drawn(t for t in self.types if t in SCALARS), share=self.share)
 
     def test_nested_round_trip(self) -> None:
         """Lists, structs and dictionaries come back as they were."""
@@ -154,7 +157,7 @@ class FormatSuite(Suite):
         def holds(batch: pa.RecordBatch) -> None:
             same_rows(self._decode(self._encode(batch), schema=batch.schema), batch, ordered=True)
 
-        each(holds, self._drawn(t for t in self.types if t not in SCALARS), share=0.5)
+        each(holds, self._drawn(t for t in self.types if t not in SCALARS), share=self.share * 0.5)
 
     def test_encode_is_deterministic(self) -> None:
         """The same events make the same bytes."""
@@ -162,7 +165,7 @@ class FormatSuite(Suite):
         def holds(batch: pa.RecordBatch) -> None:
             assert self._encode(batch) == self._encode(batch)
 
-        each(holds, self._drawn(self.types), share=0.2)
+        each(holds, self._drawn(self.types), share=self.share * 0.2)
 
     def test_slices(self) -> None:
         """A slice of a batch is encoded without the rest."""
@@ -171,7 +174,7 @@ class FormatSuite(Suite):
             part = batch.slice(min(start, batch.num_rows), rows)
             same_rows(self._decode(self._encode(part), schema=batch.schema), part, ordered=True)
 
-        each(holds, self._drawn(self.types), st.integers(0, 12), st.integers(0, 12), share=0.5)
+        each(holds, self._drawn(self.types), st.integers(0, 12), st.integers(0, 12), share=self.share * 0.5)
 
     def test_no_rows(self) -> None:
         """A batch without rows comes back as one."""
@@ -195,7 +198,9 @@ class FormatSuite(Suite):
             wanted = batch.select(list(dict.fromkeys(names)))
             same_rows(self._decode(self._encode(batch), schema=wanted.schema), wanted, ordered=True)
 
-        each(holds, self._drawn(self.types), st.lists(st.integers(0, 5), min_size=1, max_size=4), share=0.5)
+        each(
+            holds, self._drawn(self.types), st.lists(st.integers(0, 5), min_size=1, max_size=4), share=self.share * 0.5
+        )
 
     def test_infer(self) -> None:
         """The inferred schema has the columns, and reads the data."""
@@ -221,7 +226,7 @@ class FormatSuite(Suite):
             found = self._in_pieces(whole, batch.schema, sizes)
             same_rows(pa.Table.from_batches(found, batch.schema), batch, ordered=True)
 
-        each(holds, cases(), share=0.5)
+        each(holds, cases(), share=self.share * 0.5)
 
     def _in_pieces(self, data: bytes, schema: pa.Schema, sizes: list[int]) -> list[pa.RecordBatch]:
         options = self._how
@@ -255,7 +260,7 @@ class FormatSuite(Suite):
             data = self._encode(parts[0]) + self._encode(parts[1], **after)
             same_rows(self._decode(data, schema=batch.schema), batch, ordered=True)
 
-        each(holds, self._drawn(self.types), st.integers(0, 12), share=0.3)
+        each(holds, self._drawn(self.types), st.integers(0, 12), share=self.share * 0.3)
 
     def test_offset_is_in_positions(self) -> None:
         """Bad input in a piece says where in its file it stands."""
@@ -290,7 +295,7 @@ class FormatSuite(Suite):
         some = schemas(tuple(self.types), max_columns=self.columns).flatmap(
             lambda s: st.lists(batches(s, nulls=self.nulls), min_size=1, max_size=3)
         )
-        each(holds, some, st.integers(0, 30), st.integers(1, 20), share=0.5)
+        each(holds, some, st.integers(0, 30), st.integers(1, 20), share=self.share * 0.5)
 
     def test_container_schema(self, tmp_path: Path) -> None:
         """A file tells its schema."""
@@ -314,7 +319,7 @@ class FormatSuite(Suite):
 
     def test_any_bytes(self) -> None:
         """Any bytes give events, bad input with its place and reason, or a DataError; nothing else is raised."""
-        each(self._survives, st.binary(max_size=200))
+        each(self._survives, st.binary(max_size=200), share=self.share)
 
     @pytest.mark.parametrize("what", sorted(corpus()))
     def test_hostile_bytes(self, what: str) -> None:
@@ -345,7 +350,7 @@ class FormatSuite(Suite):
                 made[at : at + draw(st.integers(0, 4))] = draw(st.binary(max_size=5))
             return bytes(made)
 
-        each(self._survives, cases())
+        each(self._survives, cases(), share=self.share)
 
     def test_lengths_that_lie(self) -> None:
         """Lengths and offsets of any value at any place: nothing else is raised."""

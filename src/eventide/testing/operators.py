@@ -64,7 +64,7 @@ class OperatorSuite(Suite):
     inputs: ClassVar[int] = 1
     keys: ClassVar[Sequence[str]] = ("key",)
     relative: ClassVar[float | None] = None
-    share: ClassVar[float] = 0.05
+    share: ClassVar[float] = 0.04
     forgets: ClassVar[bool] = True
     optional: ClassVar[Mapping[str, str]] = {"test_state_comes_back": "state that is bounded"}
 

@@ -74,12 +74,15 @@ class SourceSuite(Suite):
     ----------
     overshoot
         Events by which one read may exceed `max_rows`, for a source that brings whole packets.
+    all_there
+        Whether all events wait from the start; a source that follows a clock has fewer.
     share
         Part of the Hypothesis profile's examples that is tried.
     """
 
     overshoot: ClassVar[int] = 0
-    share: ClassVar[float] = 0.2
+    all_there: ClassVar[bool] = True
+    share: ClassVar[float] = 0.1
     optional: ClassVar[Mapping[str, str]] = {
         "test_bad_input_is_reported": "input that is not events",
         "test_bad_input_is_reported_once_across_stops": "input that is not events",
@@ -207,18 +210,20 @@ class SourceSuite(Suite):
         reader.close()
 
     def test_two_readers(self, tmp_path: Path) -> None:
-        """Two readers of one source do not take each other's events."""
+        """Readers of one source do not take each other's events, and one that is closed closes no other."""
         source = self.make(tmp_path)
         whole = read_all(first := source.open({}))
         one, two = source.open({}), source.open({})
+        first.close()
         early = read_all(one, max_rows=7, most=2)
         assert read_all(two).rows == whole.rows
+        two.close()
         late = read_all(one, max_rows=7)
-        together = {p: early.rows.get(p, []) + late.rows.get(p, []) for p in {*early.rows, *late.rows}}
-        for p, rows in together.items():
-            assert _is_part(rows, whole.rows[p])
-        for reader in (first, one, two):
-            reader.close()
+        one.close()
+        for partition in {*early.rows, *late.rows}:
+            # Chunks that came with the second one and were not taken are missing here.
+            rows = early.rows.get(partition, []) + late.rows.get(partition, [])
+            assert _is_part(rows, whole.rows[partition])
 
     def test_close_twice(self, tmp_path: Path) -> None:
         """A reader can be closed before, while and after it is read, and twice."""
@@ -236,13 +241,14 @@ class SourceSuite(Suite):
         done.close()
 
     def test_backlog(self, tmp_path: Path) -> None:
-        """The backlog is None, or at least the number of events that are still to come, and none at the end."""
+        """The backlog is None, or at least the number of events that wait, and none at the end."""
         total = sum(map(len, self._reference(tmp_path).rows.values()))
         reader = self.make(tmp_path).open({})
         seen = 0
         while not reader.finished:
             backlog = reader.backlog()
-            assert backlog is None or (isinstance(backlog, int) and backlog >= total - seen)
+            least = total - seen if self.all_there else 0
+            assert backlog is None or (isinstance(backlog, int) and backlog >= least)
             seen += sum(c.batch.num_rows for c in reader.read(max_rows=20, timeout=0.2))
         assert reader.backlog() in (None, 0)
         reader.close()

@@ -1,0 +1,30 @@
+"""Every built-in plug-in has a suite, and the page that says what was proved is up to date."""
+
+from __future__ import annotations
+
+import pytest
+from tools.capabilities import PAGE, SUITES, adapters, load, page
+
+from eventide import registry
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert PAGE.read_text("utf-8") == page(), "run `python -m tools.capabilities`"
+
+
+@pytest.mark.parametrize(
+    ("kind", "suite", "side"),
+    [
+        ("connector", "sources", "source"),
+        ("connector", "sinks", "sink"),
+        ("format", "formats", ""),
+        ("operator", "operators", ""),
+        ("engine", "engines", ""),
+        ("app", "apps", ""),
+    ],
+)
+def test_every_built_in_plug_in_has_a_suite(kind: str, suite: str, side: str) -> None:
+    proved = adapters(SUITES[suite][1], load(suite))
+    for name in registry.names(kind):
+        if not side or hasattr(registry.resolve(kind, name), side):
+            assert name in proved, f"nothing in tests/contract/test_{suite}.py proves the {kind} {name!r}"
