@@ -414,3 +414,25 @@ class Slow(Failing):
     def write(self, batch: pa.RecordBatch) -> None:
         threading.Event().wait(0.05)
         super().write(batch)
+
+
+def test_a_savepoint_asked_for_at_the_very_end_is_made(tmp_path: Path) -> None:
+    """By the run's last checkpoint, or by whoever asked when the run has ended."""
+    pipeline = counts(root=tmp_path / "log")
+    folder = tmp_path / "c" / pipeline.name
+    asked: list[Any] = []
+
+    def on_progress(progress: Progress) -> None:
+        asked.append(savepoints.create(pipeline, tmp_path / "c", f"s{len(asked)}"))
+
+    ev.run(pipeline, checkpoint=str(tmp_path / "c"), on_progress=on_progress)
+    assert asked and all(look() is not None for look in asked)
+
+    from eventide.log.lock import FileLock
+
+    lock = FileLock(folder / "run.lock", what="a run that will end without looking")
+    look = savepoints.create(pipeline, tmp_path / "c", "late")
+    assert look() is None
+    lock.release()
+    assert look() == folder / "savepoints" / "late"
+    assert list((folder / "requests").iterdir()) == []

@@ -116,6 +116,7 @@ class Loop:
             self._metrics.enter("stopping")
             ended = len(self._finished) == len(self._plan.sources)
             self._done(self._checkpoints.poll(wait=True))
+            self._requests.look()
             self._begin(final=ended)
             self._done(self._checkpoints.poll(wait=True))
             result = self._result(stopped=not ended)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from eventide.errors import CheckpointError
 
-__all__ = ["Requests", "ask_savepoint"]
+__all__ = ["Requests", "ask_savepoint", "withdraw_savepoint"]
 
 _ASKED, _FAILED = "savepoint-", "failed-"
 
@@ -77,3 +77,8 @@ def ask_savepoint(folder: Path, name: str) -> Callable[[], bool]:
         return not asked.exists()
 
     return made
+
+
+def withdraw_savepoint(folder: Path, name: str) -> None:
+    """Take a request back."""
+    (folder / "requests" / f"{_ASKED}{name}").unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from eventide import registry
 from eventide.engines.local.checkpoint import CheckpointStore
-from eventide.engines.local.requests import ask_savepoint
+from eventide.engines.local.requests import ask_savepoint, withdraw_savepoint
 from eventide.log.lock import is_held
 from eventide.model.graph import Read
 from eventide.model.pipeline import Pipeline
@@ -35,7 +35,16 @@ def create(pipeline: Pipeline, folder: str | Path, name: str) -> Callable[[], Pa
         return lambda: path
     store.check_new(name)
     made = ask_savepoint(store.folder, name)
-    return lambda: store.folder / "savepoints" / name if made() else None
+
+    def look() -> Path | None:
+        if made():
+            return store.folder / "savepoints" / name
+        if is_held(store.folder / "run.lock") or made():
+            return None
+        withdraw_savepoint(store.folder, name)  # the run ended before it saw that it was asked
+        return create(pipeline, folder, name)()
+
+    return look
 
 
 def listed(pipeline: Pipeline, folder: str | Path) -> list[tuple[str, Path, dict[str, Any]]]:
