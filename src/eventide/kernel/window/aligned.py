@@ -72,6 +72,7 @@ def is_aligned(node: Window) -> bool:
     Examples
     --------
     >>> from eventide.model.graph import Read, Ref
+    >>> from eventide.model.time import EVENT_TIME
     >>> is_aligned(Window(Ref(Read("log://a")), Tumbling(10), ()))
     True
     """
@@ -107,6 +108,7 @@ class AlignedWindowMachine:
     --------
     >>> from eventide.model.aggregate import count
     >>> from eventide.model.graph import Read, Ref
+    >>> from eventide.model.time import EVENT_TIME
     >>> node = Window(Ref(Read("log://a")), Tumbling(10), (("n", count()),))
     >>> schema = pa.schema([("t", EVENT_TIME)])
     >>> machine = AlignedWindowMachine(node, schema=schema, keys=(), event_time="t")
