@@ -11,15 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_aligned import FEW, kernels, machine_of, rows
 
+import eventide as ev
 from eventide.kernel.aggregates import narrow
 from eventide.kernel.aggregates.binned import Moments
 from eventide.kernel.compiled import have_compiler
 from eventide.kernel.keys import KeyIndex
-from eventide.kernel.window import saved
+from eventide.kernel.window import general_state, saved
+from eventide.kernel.window.build import window_machine
+from eventide.model.graph import Read, Ref, Window
 from eventide.model.machine import Step
 from eventide.model.state import merge_states
 from eventide.model.time import EVENT_TIME, MAX_TIME
-from eventide.model.window import Sliding, Tumbling
+from eventide.model.window import CountWindow, Sliding, Tumbling
 
 SECOND = 10**9
 BOTH = {have_compiler(), False}
@@ -149,3 +152,29 @@ def test_an_index_that_was_loaded_is_like_one_that_was_filled(compiled, kind, ow
         assert [c.to_pylist() for c in loaded.key_columns(kept)] == [c.to_pylist() for c in filled.key_columns(kept)]
         loaded.release(kept[:5])
         assert loaded.lookup(batch).tolist().count(-1) == slots.tolist().count(-1) + 5
+
+
+@pytest.mark.parametrize("kind", ["session", "triggered", "count"])
+def test_many_windows_of_any_kind_are_written_narrow_and_read_by_other_lanes(kind, monkeypatch):
+    windows = {"session": ev.session("2s"), "triggered": ev.tumbling("10s"), "count": CountWindow(3, 3)}
+    late = 0 if kind == "count" else SECOND
+    node = Window(Ref(Read("log://a")), windows[kind], FEW, allowed_lateness=late)
+    rng = np.random.default_rng(1)
+    batch = events(np.sort(rng.integers(0, 20 * SECOND, 3_000)), rng.integers(0, 400, 3_000))
+    expected = None
+    for large in (10**9, 1):
+        monkeypatch.setattr(general_state, "LARGE", large)
+
+        def lanes(edges):
+            shares = [range(a, b) for a, b in itertools.pairwise(edges)]
+            return [window_machine(node, batch.schema, ("k",), event_time="t", groups=g) for g in shares]
+
+        first, others = lanes([0, 100, 256]), lanes([0, 50, 150, 256])
+        out = [e.batch for m in first for e in m.push(Step(0, 0, batch, 5 * SECOND))]
+        state = merge_states(m.snapshot() for m in first)
+        assert sum(name.startswith("windows/") for name in state) == (2 if large == 1 else 0)
+        for machine in others:
+            machine.restore(state)
+        result = sorted(rows(out)), end(others)
+        expected = result if expected is None else expected
+        assert result == expected

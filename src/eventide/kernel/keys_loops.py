@@ -17,6 +17,7 @@ __all__ = [
     "pack_bytes",
     "pack_words",
     "release_slots",
+    "release_words",
     "take_bytes",
 ]
 
@@ -221,16 +222,31 @@ def release_slots(slots: Any, hashes: Any, table: Any, free: Any, meta: Any) -> 
 
 
 @compiled
-def fill_table(table: Any, hashes: Any, live: Any) -> None:
-    """Enter slots into an empty table; `hashes` by slot."""
+def release_words(slots: Any, keys: Any, table: Any, free: Any, meta: Any) -> None:
+    """Do what `release_slots` does, of keys that are words."""
     mask = np.uint64(table.size - 1)
     one = np.uint64(1)
-    for i in range(live.size):
-        slot = live[i]
-        j = hashes[slot] & mask
-        while table[j] >= 0:
+    for i in range(slots.size):
+        slot = slots[i]
+        free[meta[FREE]] = slot
+        meta[FREE] += 1
+        if slot == meta[NULL]:
+            meta[NULL] = -1
+            continue
+        j = mix(np.uint64(keys[slot])) & mask
+        while table[j] != slot:
             j = (j + one) & mask
-        table[j] = slot
+        hole = j
+        while True:
+            j = (j + one) & mask
+            other = table[j]
+            if other < 0:
+                break
+            home = mix(np.uint64(keys[other])) & mask
+            if ((j - home) & mask) >= ((j - hole) & mask):
+                table[hole] = other
+                hole = j
+        table[hole] = -1
 
 
 @compiled
@@ -249,7 +265,7 @@ def fill_words(table: Any, keys: Any, count: int, skip: int) -> None:
 
 @compiled
 def fill_spread(table: Any, hashes: Any, skip: int, bits: int) -> None:
-    """Do what `fill_table` does for slots 0, 1, 2 ... of distinct keys, so many that the table is in no cache.
+    """Enter slots 0, 1, 2 ... of distinct keys into an empty table, also where it is too large for any cache.
 
     Slots are first put in order of the part of the table that they go to, parts that a cache holds.
 

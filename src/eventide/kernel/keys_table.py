@@ -23,6 +23,8 @@ _NULL_GROUP = int(NULL_HASH >> np.uint64(56))
 _SPREAD = 100_000
 """Tables of more keys than this are filled part by part."""
 
+_PARTS = 8
+
 
 def larger(capacity: int) -> int:
     """Return the next capacity of a growing array: doubling while small, then in steps that take a few ms."""
@@ -67,7 +69,7 @@ class _Slots:
         self._meta[loops.NEXT] = hashes.size
         self._meta[loops.NULL] = null
         self._table = _table_for(self.capacity)
-        loops.fill_spread(self._table, hashes, null, 8 if hashes.size > _SPREAD else 0)
+        loops.fill_spread(self._table, hashes, null, 0 if hashes.size < _SPREAD else _PARTS)
 
     def is_null(self, slots: Slots) -> Mask:
         """Tell which slots are the null key's; `NO_MASK` when none is."""
@@ -162,13 +164,16 @@ class WordTable(_Slots):
         self._keys.resize(self.capacity, refcheck=False)
         if 2 * self.capacity > self._table.size:
             self._table = _table_for(self.capacity + (self.capacity >> 1))
-            meta = self._meta
-            loops.fill_words(self._table, self._keys, int(meta[loops.NEXT]), int(meta[loops.NULL]))
+            count, null = int(self._meta[loops.NEXT]), int(self._meta[loops.NULL])
+            if count < _SPREAD:
+                loops.fill_words(self._table, self._keys, count, null)
+            else:
+                loops.fill_spread(self._table, hash_words(self._keys[:count]), null, _PARTS)
 
     def release(self, slots: Slots) -> None:
         """Free slots for other keys."""
         self._room_to_free()
-        loops.release_slots(slots, hash_words(self._keys), self._table, self._free, self._meta)
+        loops.release_words(slots, self._keys, self._table, self._free, self._meta)
 
     def words(self, slots: Slots) -> npt.NDArray[np.int64]:
         """Return the words of slots."""
@@ -257,7 +262,8 @@ class BytesTable(_Slots):
             array.resize(self.capacity, refcheck=False)
         if 2 * self.capacity > self._table.size:
             self._table = _table_for(self.capacity + (self.capacity >> 1))
-            loops.fill_table(self._table, self._hashes, self._live())
+            count, null = int(meta[loops.NEXT]), int(meta[loops.NULL])
+            loops.fill_spread(self._table, self._hashes[:count], null, 0 if count < _SPREAD else _PARTS)
 
     def release(self, slots: Slots) -> None:
         """Free slots for other keys; the bytes are given back when half of them are unused."""

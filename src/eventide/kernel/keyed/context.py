@@ -195,11 +195,12 @@ class KeyedContext:
         keys = state["keys"].combine_chunks()
         self._check_names(set(keys.column_names) | set(state))
         columns = {k: keys.column(f"key.{k}") for k in self._index.keys}
-        slots = self._index.restore(columns, keys.num_rows)
+        slots = self._index.load(columns, keys.num_rows)
         self._grow()
         self._live[slots] = True
         # Slot numbers of several workers may be equal, but not within one key group.
-        old = _pair(keys)
+        rows = any(not isinstance(store, ArrayStore) for store in self._stores.values())
+        old = _pair(keys) if rows else np.empty(0, np.int64)
         by = np.argsort(old)
         for name, store in self._stores.items():
             if isinstance(store, ArrayStore):

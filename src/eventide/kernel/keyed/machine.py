@@ -210,14 +210,25 @@ class KeyedMachine:
         if not slots.size:
             return
         context = self._context
-        by = np.lexsort((slots, context.hashes(slots), times))
+        by = self._waking_order(slots, times)
         position, name = timers.take(slots[by], times[by])
         if timers is context.event_timers:
             context.floor(slots, times, firing=True)
-        names = tuple(np.array(timers.names, object)[name].tolist())
+        one = len(timers.names) == 1
+        names = timers.names * name.size if one else tuple(np.array(timers.names, object)[name].tolist())
         fired = Timers(slots[by][position], times[by][position], names)
         self._emit(self._process.on_timers(context, fired))
         context.floor(slots[:0], times[:0], firing=False)
+
+    def _waking_order(self, slots: Int32Array, times: Int64Array) -> npt.NDArray[np.intp]:
+        """Return the order by time, then key hash. Most times occur once, and only those of others are compared."""
+        by = np.argsort(times, kind="stable")
+        equal = np.diff(times[by]) == 0
+        if equal.any():
+            tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
+            some = by[tied]
+            by[tied] = some[np.lexsort((slots[some], self._context.hashes(slots[some]), times[some]))]
+        return by
 
     # -- output --------------------------------------------------------------------------------------
 

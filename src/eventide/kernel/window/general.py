@@ -213,7 +213,7 @@ class TimeWindows:
         """Return the open windows, the panes that stand and the clocks."""
         firing = self._firing
         state = {
-            "windows": save_windows(firing.entries, self._keys, self._accumulators),
+            **save_windows(firing.entries, self._keys, self._accumulators),
             "time": clock_table(firing.watermark, firing.clock),
         }
         if self._node.accumulation == "retracting" and "retraction" in self._out_schema.names:
@@ -226,6 +226,6 @@ class TimeWindows:
         firing = self._firing
         firing.watermark = state["time"].column("watermark")[0].as_py()
         firing.clock = state["time"].column("clock")[0].as_py()
-        load_windows(state["windows"], firing, self._keys)
+        load_windows(state, firing, self._keys)
         if "standing" in state:
             load_standing(state["standing"], firing, self._keys)

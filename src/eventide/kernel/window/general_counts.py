@@ -177,7 +177,7 @@ class CountWindows:
         columns |= {f"key.{name}": array for name, array in self._keys.snapshot(held).items()}
         columns["counted"] = pa.array(self._counted[held])
         return {
-            "windows": save_windows(self._firing.entries, self._keys, self._accumulators),
+            **save_windows(self._firing.entries, self._keys, self._accumulators),
             "counted": pa.table(columns),
             "waiting": self._buffer.snapshot(),
             "time": clock_table(self.watermark_in, MIN_TIME),
@@ -190,7 +190,7 @@ class CountWindows:
         group = state["waiting"].column(GROUP_COLUMN).to_numpy()
         ours = (group >= self._groups.start) & (group < self._groups.stop)
         self._buffer.restore(state["waiting"].filter(pa.array(ours)))
-        load_windows(state["windows"], self._firing, self._keys)
+        load_windows(state, self._firing, self._keys)
         table = state["counted"]
         columns = {n: table.column(f"key.{n}") for n in self._keys.keys}
         slots = self._keys.restore(columns, table.num_rows)

@@ -10,9 +10,12 @@ from eventide.kernel.keys import KeyIndex
 from eventide.kernel.window.general_entries import Entries, sort_pairs
 from eventide.kernel.window.general_firing import Firing
 from eventide.model.batch import Int64Array
-from eventide.model.state import GROUP_COLUMN, group_array
+from eventide.model.state import GROUP_COLUMN, State, group_array
 
-__all__ = ["clock_table", "load_standing", "load_windows", "save_standing", "save_windows"]
+__all__ = ["LARGE", "clock_table", "load_standing", "load_windows", "save_standing", "save_windows"]
+
+LARGE = 4_096
+"""Windows from which on they are written in narrow columns."""
 
 _NUMBERS = ("start", "end", "pending", "index", "stamp")
 _FLAGS = ("crossed", "finished")
@@ -23,9 +26,13 @@ def clock_table(watermark: int, clock: int) -> pa.Table:
     return pa.table({"watermark": pa.array([watermark], pa.int64()), "clock": pa.array([clock], pa.int64())})
 
 
-def save_windows(entries: Entries, keys: KeyIndex, accumulators: Accumulators) -> pa.Table:
-    """Return the open windows as a table, one row each."""
+def save_windows(entries: Entries, keys: KeyIndex, accumulators: Accumulators) -> State:
+    """Return the open windows as a table ``windows``, one row each.
+
+    Many windows are written in narrow columns, which differ from lane to lane: then the key groups are in the name.
+    """
     slots = entries.slots()
+    many = slots.size >= LARGE
     key = entries.key[slots].astype(np.int32)
     columns: dict[str, pa.Array] = {GROUP_COLUMN: group_array(keys.groups_of(key))}
     columns |= {f"key.{name}": array for name, array in keys.snapshot(key).items()}
@@ -34,13 +41,20 @@ def save_windows(entries: Entries, keys: KeyIndex, accumulators: Accumulators) -
     for number in range(entries.state.shape[1]):
         columns[f"trigger.{number}"] = pa.array(np.ascontiguousarray(entries.state[slots, number]))
     small = slots.astype(np.int32)
-    columns |= {f"aggregate.{name}": array for name, array in accumulators.snapshot(small).items()}
-    return pa.table(columns)
+    held = accumulators.compact(small) if many else accumulators.snapshot(small)
+    columns |= {f"aggregate.{name}": array for name, array in held.items()}
+    name = f"windows/{keys.groups.start}-{keys.groups.stop}" if many else "windows"
+    return {name: pa.table(columns)}
 
 
-def load_windows(table: pa.Table, firing: Firing, keys: KeyIndex) -> None:
-    """Open the windows of a table; those of other key groups are left out."""
-    table = table.combine_chunks()
+def load_windows(state: State, firing: Firing, keys: KeyIndex) -> None:
+    """Open the windows of a state; those of other key groups are left out."""
+    for name, table in state.items():
+        if name == "windows" or name.startswith("windows/"):
+            _load_windows(table.combine_chunks(), firing, keys)
+
+
+def _load_windows(table: pa.Table, firing: Firing, keys: KeyIndex) -> None:
     entries = firing.entries
     key = keys.restore({n: table.column(f"key.{n}") for n in keys.keys}, table.num_rows).astype(np.int64)
     start = _numbers(table, "start")
