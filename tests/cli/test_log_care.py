@@ -120,3 +120,27 @@ def test_verify_says_how_much_it_looked_at(here: Callable[..., Done], log: Path)
     told = here("log", "verify", "--log", str(log), "--json").json
     assert told["ok"] and (told["frames"], told["rows"], told["partitions"]) == (40, 400, 2)
     assert told["segments"] > 2 and told["bytes"] > 0
+
+
+def test_what_a_dead_pipeline_left_undecided(here: Callable[..., Done], log: Path) -> None:
+    more = ("--log", str(log))
+    assert here("log", "undecided", *more).out == "every transaction is decided\n"
+    with Log(log) as opened:
+        before = sum(part.latest for part in opened.describe("a"))
+        numbers = []
+        for _ in range(2):
+            transaction = opened.transaction(owner="hot")
+            transaction.append("a", opened.reader("a").read(1)[0].batch)
+            numbers.append(transaction.prepare())
+    shown = here("log", "undecided", *more, "--json").json
+    assert [(t["number"], t["owner"], t["topics"]) for t in shown] == [(n, "hot", ["a"]) for n in numbers]
+    assert "hot" in here("log", "undecided", *more).out
+    assert here("log", "undecided", "--abort", "7", *more).code == 2
+    assert "aborted" in here("log", "undecided", "--abort", str(numbers[0]), *more).err
+    assert here("log", "undecided", "--commit", str(numbers[1]), *more, "--json").json == [
+        {"number": numbers[1], "decision": "committed"}
+    ]
+    assert here("log", "undecided", *more, "--json").json == []
+    with Log(log) as opened:
+        rows = sum(frame.batch.num_rows for frame in opened.reader("a").read(10**6))
+    assert rows > before  # the committed one, and nobody waits any more

@@ -15,10 +15,11 @@ from command_line import Done, call, environment
 
 COMMANDS = [
     "", "check", "config", "config show", "config schema", "conform", "doctor", "init", "inspect", "inspect graph",
-    "inspect schema", "inspect checkpoint", "inspect ledger", "inspect plugins", "inspect log", "quarantine", "quarantine list",
-    "quarantine show", "quarantine replay", "log", "log list", "log show", "log import",
-    "log export", "log evolve", "log verify", "log retention", "log retain", "log holds", "log delete", "log offsets", "run", "savepoint create",
-    "savepoint list", "savepoint delete", "tail", "version",
+    "inspect schema", "inspect checkpoint", "inspect ledger", "inspect metrics", "inspect plugins", "inspect log",
+    "quarantine", "quarantine list", "quarantine show", "quarantine replay", "log", "log list", "log show", "log import",
+    "log export", "log evolve", "log verify", "log retention", "log retain", "log holds", "log undecided", "log delete",
+    "log offsets", "run", "savepoint create", "savepoint list", "savepoint delete", "tail", "torture", "torture kill",
+    "torture powerloss", "torture soak", "torture syscalls", "version",
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import typer
 
 from eventide.cli._log_care import ask, evolve, holds, open_log, retain, retention
 from eventide.cli._log_move import export_topic, import_topic
+from eventide.cli._log_undecided import undecided
 from eventide.cli._options import Json, LogFolder, Topic, settings
 from eventide.cli.output import note, show, show_json, show_table
 from eventide.log import Log
@@ -99,6 +100,7 @@ def verify(
 app.command("retention")(retention)
 app.command("retain")(retain)
 app.command("holds")(holds)
+app.command("undecided")(undecided)
 
 
 @app.command()

@@ -316,6 +316,10 @@ class Log:
         """Return the numbers of an owner's transactions that are prepared and not decided, oldest first."""
         return self._meta.prepared(owner)
 
+    def undecided(self) -> list[tuple[int, str, int, tuple[str, ...]]]:
+        """Return number, owner, time (ns) and topics of all that is prepared and not decided; readers wait there."""
+        return self._meta.undecided()
+
     def commit_prepared(self, number: int) -> None:
         """Commit a prepared transaction, from any process; a second time does nothing.
 

@@ -269,6 +269,15 @@ class Meta:
         sql = "SELECT id FROM transactions WHERE state = ? AND owner = ? ORDER BY id"
         return [row[0] for row in self.rows(sql, (PREPARED, owner))]
 
+    def undecided(self) -> list[tuple[int, str, int, tuple[str, ...]]]:
+        """Return number, owner, time prepared and topics of the transactions that wait for a decision, oldest first."""
+        sql = (
+            "SELECT t.id, t.owner, t.decided, (SELECT group_concat(DISTINCT p.topic) FROM transaction_parts p "
+            "WHERE p.id = t.id) FROM transactions t WHERE t.state = ? ORDER BY t.id"
+        )
+        found = self.rows(sql, (PREPARED,))
+        return [(n, owner, at, tuple(sorted((topics or "").split(",")))) for n, owner, at, topics in found]
+
     def forget_transactions(self, topic: str, earliest: Mapping[int, int]) -> None:
         """Forget the transactions whose every event was deleted from the log."""
         with self.commit() as db:
