@@ -25,6 +25,7 @@ Int64Array = npt.NDArray[np.int64]
 _TOPS = ("top1", "top2")
 _NO_TOP = -128
 _SAMPLE = 65_536
+_SPREAD = 2_654_435_761
 _CHUNK = 16_384
 _TYPES = {1: pa.int8(), 2: pa.int16(), 4: pa.int32(), 8: pa.int64()}
 
@@ -46,7 +47,9 @@ def narrow_columns(names: Sequence[str], slots: Slots, ints: Int64Array) -> Stat
     from eventide.kernel.aggregates.narrow_loops import narrow
 
     # A sample says how wide the columns must be; where it was wrong, all rows are asked.
-    sample = slots[:: max(1, slots.size // _SAMPLE)]
+    sample = slots
+    if slots.size > 2 * _SAMPLE:
+        sample = slots[np.sort(np.arange(_SAMPLE, dtype=np.int64) * _SPREAD % slots.size)]
     for asked in (sample, slots):
         widths = _widths(asked, ints)
         sizes = [_room(int(width), slots.size) for width in widths]
