@@ -54,6 +54,12 @@ class Child:
         if self.wait(0.0) is None:
             os.kill(self.pid, number)
 
+    def abort(self) -> int:
+        """End it by SIGABRT, at which it prints where all its threads are, and return its exit code."""
+        self.send(signal.SIGABRT)
+        self.wait(10.0)
+        return self.kill()
+
     def kill(self) -> int:
         """End it by SIGKILL, if it still runs, and return its exit code."""
         self.send(signal.SIGKILL)

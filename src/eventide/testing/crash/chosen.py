@@ -129,17 +129,17 @@ class _Suite:
         self._folder = self._place.round(name, seed=self._seed, batches=_BATCHES)
         return self._folder
 
-    def _life(self, folder: Path, at: str) -> int | None:
+    def _life(self, folder: Path, at: str) -> int:
         self.tally.restarts += bool(self._lives)
         reset(folder)
         victim = spawn(lambda: live(folder, interval=_INTERVAL, at=at), folder=folder)
         code = victim.wait(HUNG)
         if code is None:
-            victim.kill()
+            code = victim.abort()
         self._lives.append(f"{at or 'undisturbed'} -> {code}")
         return code
 
-    def _judge(self, folder: Path, code: int | None) -> None:
+    def _judge(self, folder: Path, code: int) -> None:
         problem = "" if code == 0 else f"a run ended with {code} ({self._lives[-1]}): {tail_of(folder)}"
         self.tally.judge(self._place, folder, seed=self._seed, batches=_BATCHES, problem=problem, lives=self._lives)
         self._folder = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import signal
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 from eventide.testing.crash.children import Child, spawn, tail_of
 from eventide.testing.crash.points import phase_of, reset
-from eventide.testing.crash.produce import produce
+from eventide.testing.crash.produce import produce, produced
 from eventide.testing.crash.rounds import Place
 from eventide.testing.crash.tally import Tally
 from eventide.testing.crash.victim import live
@@ -26,6 +27,7 @@ _PAUSE = 0.03
 _INTERVALS = ("20ms", "50ms", "120ms")
 _SAME_INPUT = 6
 HUNG = 120.0
+_LONGEST = 30.0
 _STOPPED = 128 + signal.SIGTERM
 
 
@@ -87,10 +89,7 @@ class _Round:
     def _producer(self, folder: Path) -> Child:
         """Write the rest of the input while the pipeline runs."""
         seed, pause = self._input, self._random.choice([_PAUSE / 4, _PAUSE, 2 * _PAUSE])
-        return spawn(
-            lambda: produce(folder, seed=seed, first=0, last=_BATCHES, end=True, pause=pause, quick=_FIRST),
-            folder=folder,
-        )
+        return spawn(lambda: _go_on(folder, seed=seed, pause=pause), folder=folder)
 
     def _until_the_end(self, folder: Path, producer: Child) -> str:
         producer_dies = self._random.uniform(0.0, 3.0)
@@ -98,6 +97,7 @@ class _Round:
         while True:
             if producer.code is None and time.monotonic() - begun > producer_dies:
                 producer.kill()
+                producer_dies = math.inf
             if producer.wait(0.0) not in (None, 0):
                 producer = self._producer(folder)
             ended = self._life(folder)
@@ -108,6 +108,8 @@ class _Round:
                 return f"a run ended with exit code {ended}: {tail_of(folder)}"
             if ended == -signal.SIGABRT:
                 return f"a run did not end within {HUNG:g} s: {tail_of(folder, characters=6000)}"
+            if self._horizon >= _LONGEST:
+                return f"no run came as far as its first checkpoint: {tail_of(folder)}"
             self._tally.restarts += 1
 
     def _life(self, folder: Path) -> int:
@@ -120,15 +122,18 @@ class _Round:
         code = victim.wait(delay)
         if code is None and stop:
             victim.send(signal.SIGTERM)
-            code = victim.wait(self._random.choice([0.02, 0.05, HUNG]))
+            patience = self._random.choice([0.02, 0.05, HUNG])
+            code = victim.wait(patience)
             self._tally.stops += code is not None
+            if code is None and patience == HUNG:
+                code = victim.abort()
         if code is None:
             code = victim.kill()
             self._tally.kills += 1
             self._tally.phases[phase_of(folder)] += 1
         self._lives.append(f"{delay:.4f} {'TERM' if stop else 'KILL'} -> {code} {phase_of(folder)}")
         # A slow machine must come as far as its first checkpoint at times, or a round would never end.
-        self._horizon = 0.5 if _newest(folder) > before else min(self._horizon * 1.1, 30.0)
+        self._horizon = 0.5 if _newest(folder) > before else self._horizon * 1.1
         return code
 
     def _once_more(self, folder: Path) -> str:
@@ -138,9 +143,12 @@ class _Round:
         victim = spawn(lambda: live(folder, interval=self._interval), folder=folder)
         code = victim.wait(HUNG)
         if code is None:
-            victim.send(signal.SIGABRT)
-            code = victim.wait(10.0)
+            code = victim.abort()
         return "" if code == 0 else f"a run after the end ended with {code}: {tail_of(folder)}"
+
+
+def _go_on(folder: Path, *, seed: int, pause: float) -> None:
+    produce(folder, seed=seed, first=produced(folder), last=_BATCHES, end=True, pause=pause)
 
 
 def _newest(folder: Path) -> str:

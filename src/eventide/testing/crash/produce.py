@@ -22,7 +22,7 @@ def make_topics(folder: Path) -> None:
             log.create_topic(topic, schema, event_time="timestamp", partitions=PARTITIONS[topic], exist_ok=True)
 
 
-def produce(folder: Path, *, seed: int, first: int, last: int, end: bool, pause: float = 0.0, quick: int = 0) -> None:
+def produce(folder: Path, *, seed: int, first: int, last: int, end: bool, pause: float = 0.0) -> None:
     """Append the batches from `first` up to `last` of every partition.
 
     Parameters
@@ -37,8 +37,6 @@ def produce(folder: Path, *, seed: int, first: int, last: int, end: bool, pause:
         Whether the input ends there.
     pause
         After each number, s.
-    quick
-        There is no pause before this number.
     """
     ends: dict[str, dict[str, int]] = {}
     with Log(folder / "log", fsync="os") as log:
@@ -48,7 +46,7 @@ def produce(folder: Path, *, seed: int, first: int, last: int, end: bool, pause:
         for number in range(first, last):
             for (topic, p), writer in writers.items():
                 writer.append(make_batch(topic, number, seed=seed, partition=p), sequence=number + 1)
-            if pause and number >= quick:
+            if pause:
                 time.sleep(pause)
         for (topic, p), writer in writers.items():
             ends.setdefault(topic, {})[str(p)] = writer.end

@@ -12,7 +12,6 @@ import ctypes
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 from collections import Counter
@@ -158,9 +157,7 @@ def _wait(child: Child, tracer: subprocess.Popen[bytes], timeout: float) -> int 
         tracer.terminate()
         code = child.wait(timeout)
     if code is None:
-        child.send(signal.SIGABRT)  # prints where every thread is
-        if child.wait(5.0) is None:
-            child.kill()
+        child.abort()
     tracer.wait()
     return code
 

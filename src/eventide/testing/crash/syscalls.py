@@ -68,7 +68,7 @@ class _Suite:
             again = spawn(lambda: live(folder, interval=_INTERVAL, watched=False), folder=folder)
             after = again.wait(_HUNG)
             if after is None:
-                again.kill()
+                after = again.abort()
             problem = "" if after == 0 else f"the run after that ended with {after}: {tail_of(folder)}"
         problem = problem and f"{case}: {problem}"
         ok = self.tally.judge(
