@@ -23,6 +23,7 @@ _PARTITION = "files"
 _POLL_S = 0.05
 _SETTLED_S = 5.0
 _TOGETHER_ROWS = 8192
+_BAD_BYTES = 1 << 24
 _BROKEN = (DataError, SchemaError, OSError, pa.ArrowException)
 
 
@@ -129,8 +130,8 @@ class FileReader:
             self._todo = [p for p in self._source.files() if self._has_more(p)]
         batches: list[pa.RecordBatch] = []
         bad: list[BadInput] = []
-        rows = 0
-        while rows < min(max_rows, _TOGETHER_ROWS) and (self._file is not None or self._todo):
+        rows = held = 0
+        while rows < min(max_rows, _TOGETHER_ROWS) and held < _BAD_BYTES and (self._file is not None or self._todo):
             try:
                 if self._file is None:
                     self._path = self._todo.pop(0)
@@ -145,7 +146,8 @@ class FileReader:
                 self._leave()
                 continue
             self._at[self._path] = self._file.at
-            rows += decoded.batch.num_rows
+            rows += decoded.batch.num_rows + len(decoded.bad)
+            held += sum(len(b.data) for b in decoded.bad)
             bad += decoded.bad
             if decoded.batch.num_rows:
                 batches.append(decoded.batch)

@@ -119,6 +119,9 @@ def plain(batch: pa.RecordBatch, *, nested: bool, what: str) -> pa.RecordBatch:
     for field, array in zip(batch.schema, batch.columns, strict=True):
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         array = array.cast(kind) if kind != field.type else array
+        if not _has_plain_times(array):
+            msg = f"{what} cannot hold the times of column {field.name!r}: beyond a day, or beyond the years 1 to 9999"
+            raise SchemaError(msg, hint="write parquet or arrow, or filter such times out")
         if pa.types.is_nested(kind) and not nested:
             msg = f"{what} cannot hold the column {field.name!r} of type {kind}"
             raise SchemaError(msg, hint="write json, parquet or arrow, or leave the column out with .select()")
@@ -132,6 +135,31 @@ def plain(batch: pa.RecordBatch, *, nested: bool, what: str) -> pa.RecordBatch:
             array = pl.Series(array.cast(pa.binary())).bin.encode("base64").to_arrow().cast(pa.string())
         arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+
+_DAY_S = 86_400
+_FIRST_S, _END_S = -62_135_596_800, 253_402_300_800  # the years 1 to 9999, as ISO 8601 writes them
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+def _has_plain_times(array: pa.Array) -> bool:
+    """Tell whether text can hold every time in an array; Polars ends in a panic over some that it cannot."""
+    kind, types = array.type, pa.types
+    if types.is_struct(kind):
+        return all(_has_plain_times(part) for part in array.flatten())
+    if types.is_list(kind) or types.is_large_list(kind):
+        return _has_plain_times(array.flatten())
+    if not (types.is_timestamp(kind) or types.is_date(kind) or types.is_time(kind)):
+        return True
+    if types.is_timestamp(kind) and kind.unit == "ns":
+        return True  # 64 bits of them do not leave those years
+    per_second = 1 if types.is_date32(kind) else 1000 if types.is_date64(kind) else _PER_SECOND[kind.unit]
+    first, end = (0, _DAY_S) if types.is_time(kind) else (_FIRST_S, _END_S)
+    seconds = _DAY_S if types.is_date32(kind) else 1
+    span = pc.min_max(array.cast(pa.int32() if kind.bit_width == 32 else pa.int64())).as_py()
+    if span["min"] is None:
+        return True
+    return bool(first * per_second <= span["min"] * seconds and span["max"] * seconds < end * per_second)
 
 
 def parse(cells: pa.Array, kind: pa.DataType) -> tuple[pa.Array, npt.NDArray[np.bool_]]:

@@ -123,7 +123,7 @@ def preamble(
     """
     size = len(_BOM) if data.startswith(_BOM) else 0
     names = tuple(columns or ())
-    if not names and not data[size:].strip():
+    if not names and not data[size:].strip(None if header else b"\r\n"):
         return len(data), {"header": False, "columns": tuple(schema.names if schema else ())}
     if header:
         end = data.find(b"\n", size)

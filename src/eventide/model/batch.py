@@ -166,4 +166,4 @@ def empty(schema: pa.Schema) -> pa.RecordBatch:
     >>> empty(pa.schema([("a", pa.int64())])).num_rows
     0
     """
-    return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
+    return pa.RecordBatch.from_arrays([pa.nulls(0, f.type) for f in schema], schema=schema)
