@@ -26,6 +26,7 @@ from eventide.model.state import State
 __all__ = ["Checkpoint", "CheckpointStore"]
 
 _VERSION = 2
+_DAMAGED = (OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, pa.ArrowException)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -118,7 +119,7 @@ class CheckpointStore:
         manifest = self.manifest(path)
         try:
             return Checkpoint(int(manifest["number"]), manifest, read_states(path, manifest["states"]))
-        except (OSError, ArithmeticError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+        except _DAMAGED as error:
             raise _unreadable(path, error) from error
 
     def manifest(self, path: Path) -> dict[str, Any]:
