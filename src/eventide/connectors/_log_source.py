@@ -116,6 +116,10 @@ class LogReader:
         self._began = dict(reader.positions)
         self._held: dict[str, dict[int, int]] = {}
 
+    def began(self) -> dict[str, Position]:
+        """Return where reading began: what is ``"latest"`` now is not any more when the run goes on."""
+        return {str(p): {"offset": offset} for p, offset in self._began.items()}
+
     @property
     def finished(self) -> bool:
         """Whether a bounded read has come to its end."""

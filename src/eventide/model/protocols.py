@@ -66,6 +66,10 @@ class SourceReader(Protocol):
     - After `read` has raised an error that may pass (`eventide.errors.is_retriable`) the engine closes the reader
       and opens the source again at the last positions that it got.
 
+    Where a source opened without positions may begin somewhere else each time (at what is the latest event just
+    then), a reader has a method ``began()``: the positions at which it began. A run that has read nothing of a
+    partition yet, and goes on later, goes on from there.
+
     Where the source can keep or delete events, a reader may have two more methods. ``release(owner, positions)``
     says that `owner` (a pipeline, or a savepoint of it) will never again read before `positions`, but may from there
     on; a partition that is not named may be read from where this reader began. ``forget(owner)`` ends that.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ __all__ = ["Checkpoint", "CheckpointStore"]
 _VERSION = 2
 _DAMAGED = (OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, pa.ArrowException)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NUMBERED = re.compile(r"chk-(\d{8,})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class CheckpointStore:
     """
 
     def __init__(self, folder: str | Path, pipeline: str, *, keep: int = 3) -> None:
-        self.folder = Path(folder) / "".join(c if c.isalnum() or c in "-_." else "_" for c in pipeline)
+        self.folder = Path(folder) / _folder_name(pipeline)
         self._keep = keep
         self._files = StateFiles()
 
@@ -61,8 +63,8 @@ class CheckpointStore:
         """Return the numbers of the complete checkpoints, oldest first."""
         if not self.folder.is_dir():
             return []
-        names = [p.name for p in self.folder.iterdir() if p.name.startswith("chk-") and not p.name.endswith(".tmp")]
-        return sorted(int(n[4:]) for n in names)
+        found = (_NUMBERED.fullmatch(p.name) for p in self.folder.iterdir())
+        return sorted(int(m[1]) for m in found if m)
 
     def save(self, checkpoint: Checkpoint) -> int:
         """Write a checkpoint, remove those that are no longer kept, and return how many bytes were written.
@@ -82,16 +84,58 @@ class CheckpointStore:
             document = {"version": _VERSION, "number": checkpoint.number, **checkpoint.manifest, "states": entries}
             data = json.dumps(document, indent=1).encode()
             write_file(temporary / "manifest.json", data)
-            sync_folder(temporary)
-            temporary.rename(final)
-            sync_folder(self.folder)
+            self._publish(temporary, final)
         except OSError as error:
-            msg = f"the checkpoint {final} cannot be written: {error}"
-            raise CheckpointError(msg, hint="see whether the folder is writable and has room") from error
+            raise _unwritable(final, error) from error
         self._files.written(final)
+        self._let_go()
+        return size + len(data)
+
+    def turn(self, number: int, facts: Mapping[str, Any], *, to: Path | None = None) -> None:
+        """Make it durable that the newest checkpoint is another one from now on, before any sink goes back.
+
+        Without it, a run that is killed before its first checkpoint would leave the old newest one behind, and
+        sinks from which what that one counts on is gone.
+
+        Parameters
+        ----------
+        number, facts
+            Its number, and what it says of itself.
+        to
+            The folder of the savepoint or checkpoint that it repeats; None: it is a beginning, without any state.
+
+        Raises
+        ------
+        CheckpointError
+            The folder cannot be written.
+        """
+        if to is None:
+            nothing = {"positions": {}, "sinks": {}, "tasks": {}, "ledger": {}, "metrics": [], "final": False}
+            self.save(Checkpoint(number, {**nothing, "quarantine": {"transaction": 0, "rows": 0}, **facts}))
+            return
+        final = self._path(number)
+        temporary = final.with_name(final.name + ".tmp")
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            copy_folder(to, temporary)
+            (temporary / "manifest.json").unlink()  # it may be a link to that of the other
+            write_file(
+                temporary / "manifest.json",
+                json.dumps({**self.manifest(to), **facts, "number": number}, indent=1).encode(),
+            )
+            self._publish(temporary, final)
+        except OSError as error:
+            raise _unwritable(final, error) from error
+        self._let_go()
+
+    def _publish(self, temporary: Path, final: Path) -> None:
+        sync_folder(temporary)
+        temporary.rename(final)
+        sync_folder(self.folder)
+
+    def _let_go(self) -> None:
         for number in self.numbers()[: -self._keep]:
             _remove(self._path(number))
-        return size + len(data)
 
     def load(self, savepoint: str = "") -> Checkpoint | None:
         """Return the newest checkpoint, or None when there is none; or a savepoint.
@@ -110,7 +154,7 @@ class CheckpointStore:
             There is no such savepoint.
         """
         if savepoint:
-            path = self._savepoint(savepoint)
+            path = self.path_of(savepoint)
         else:
             numbers = self.numbers()
             if not numbers:
@@ -141,17 +185,32 @@ class CheckpointStore:
         return manifest
 
     def tidy(self) -> None:
-        """Remove what a crash left half written or half removed."""
+        """Remove what a crash left half written or half removed, and make durable what is there.
+
+        A crash between the renaming of a checkpoint and the sync of its folder leaves one that a power failure may
+        still undo: nothing may be committed on its word before.
+        """
         for left in [
             *self.folder.glob("chk-*.tmp"),
             *self.folder.glob(".chk-*.tmp"),
             *self.folder.glob("savepoints/.*.tmp"),
         ]:
             shutil.rmtree(left, ignore_errors=True)
+        if self.folder.is_dir():
+            try:
+                sync_folder(self.folder)
+            except OSError as error:
+                raise _unwritable(self.folder, error) from error
 
-    def oldest(self) -> dict[str, Any] | None:
-        """Return the plain data of the oldest checkpoint kept: nothing before its positions is needed any more."""
-        numbers = self.numbers()
+    def oldest(self, since: int = 0) -> dict[str, Any] | None:
+        """Return the plain data of the oldest checkpoint kept: nothing before its positions is needed any more.
+
+        Parameters
+        ----------
+        since
+            Number of the first that counts: those before a run that began again know nothing of its positions.
+        """
+        numbers = [n for n in self.numbers() if n >= since]
         return self.manifest(self._path(numbers[0])) if numbers else None
 
     def newest(self) -> dict[str, Any] | None:
@@ -214,16 +273,28 @@ class CheckpointStore:
         ------
         UnknownNameError
             There is none of that name.
+        CheckpointError
+            It cannot be removed.
         """
         if name not in self.savepoints():
             raise self._unknown(name)
         _remove(self.folder / "savepoints" / name)
+        if name in self.savepoints():
+            msg = f"the savepoint {self.folder / 'savepoints' / name} cannot be removed"
+            raise CheckpointError(msg, hint="see whether the folder is writable, and yours")
 
-    def _savepoint(self, name: str) -> Path:
+    def path_of(self, name: str) -> Path:
+        """Return the folder of a savepoint, named as in `load`.
+
+        Raises
+        ------
+        UnknownNameError
+            There is none.
+        """
         if name in self.savepoints():
             return self.folder / "savepoints" / name
-        pipeline, _, short = name.partition("/")
-        for path in (self.folder.parent / pipeline / "savepoints" / short, Path(name)):
+        pipeline, _, short = name.rpartition("/")
+        for path in (self.folder.parent / _folder_name(pipeline) / "savepoints" / short, Path(name)):
             if (path / "manifest.json").is_file():
                 return path
         raise self._unknown(name)
@@ -235,6 +306,15 @@ class CheckpointStore:
 
     def _path(self, number: int) -> Path:
         return self.folder / f"chk-{number:08d}"
+
+
+def _folder_name(pipeline: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in pipeline)
+
+
+def _unwritable(path: Path, error: OSError) -> CheckpointError:
+    msg = f"the checkpoint {path} cannot be written: {error}"
+    return CheckpointError(msg, hint="see whether the folder is writable and has room")
 
 
 def _remove(path: Path) -> None:

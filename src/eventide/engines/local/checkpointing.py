@@ -69,6 +69,7 @@ class Checkpointer:
 
     def __init__(self, plan: Plan, store: CheckpointStore | None, *, number: int, wake: Callable[[], None]) -> None:
         self.number = number
+        self.since = 0  # number of the first checkpoint of the line of runs that this one goes on
         self._plan, self._store, self._wake = plan, store, wake
         self._thread: threading.Thread | None = None
         self._written = threading.Event()
@@ -109,6 +110,7 @@ class Checkpointer:
             manifest = {
                 **facts,
                 "written": time.time_ns(),
+                "since": self.since,
                 "positions": {r: {p: dict(v) for p, v in ps.items()} for r, ps in positions.items()},
                 "sinks": self._prepared,
                 "quarantine": dict(self._refused),
@@ -126,7 +128,7 @@ class Checkpointer:
         try:
             if self._store is not None and checkpoint is not None:
                 self._size = self._store.save(checkpoint)
-                oldest = self._store.oldest()
+                oldest = self._store.oldest(self.since)
                 self._released = oldest["positions"] if oldest else {}
         except BaseException as error:
             self._error = error

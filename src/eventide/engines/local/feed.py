@@ -75,7 +75,9 @@ class Feed:
         self.reader: SourceReader = source.open(positions)
         self.circuit = Circuit(policy or RetryPolicy())
         self.times = Times()
-        self._source, self._positions = source, dict(positions)
+        self._source = source
+        self._positions = {**(self.reader.began() if hasattr(self.reader, "began") else {}), **positions}
+        self._owed: dict[str, Mapping[str, Position]] = {}
         self._items = items
         self._max_rows, self._max_items, self._max_bytes = max_rows, max_items, max_bytes
         self._stop = threading.Event()
@@ -83,6 +85,11 @@ class Feed:
         self._room = threading.Condition()
         self._waiting_items = self._waiting_bytes = 0
         self._thread = threading.Thread(target=self._loop, name=f"eventide-{read}", daemon=True)
+
+    @property
+    def positions(self) -> dict[str, Position]:
+        """Where reading goes on (before `start`: where it begins), as far as that is known."""
+        return dict(self._positions)
 
     def start(self) -> None:
         """Begin to read."""
@@ -103,9 +110,14 @@ class Feed:
     def release(self, owner: str, positions: Mapping[str, Position]) -> None:
         """Tell the source that `owner` will never again read before `positions`, if it wants to know."""
         with self._swap:
-            # While the source is away it cannot be told; the next checkpoint says it again.
-            if self.circuit.state == "closed" and hasattr(self.reader, "release"):
-                self.reader.release(owner, positions)
+            if not hasattr(self.reader, "release"):
+                return
+            # While the source is away it cannot be told: it is with the next checkpoint, a savepoint's hold too.
+            self._owed[owner] = positions
+            if self.circuit.state == "closed":
+                for one, at in list(self._owed.items()):
+                    self.reader.release(one, at)
+                    del self._owed[one]
 
     def stop(self) -> None:
         """Stop reading and close the source."""

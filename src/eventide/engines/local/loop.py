@@ -74,6 +74,9 @@ class Loop:
         The figures of the run, of which this may be one of several attempts.
     on_checkpoint
         Called whenever a checkpoint is durable and committed.
+    began
+        Where the first attempt began to read each source, which it fills in: a later one that has no checkpoint
+        of this run to go on from begins there too.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Loop:
         on_progress: Callable[[Progress], None] | None,
         metrics: RunMetrics,
         on_checkpoint: Callable[[], None],
+        began: dict[str, dict[str, Position]],
     ) -> None:
         self._plan = plan
         self._options = options
@@ -103,6 +107,7 @@ class Loop:
         self._checkpoints = Checkpointer(plan, store, number=0, wake=lambda: self._items.put(WAKE))
         self._metrics = metrics
         self._on_checkpoint = on_checkpoint
+        self._began = began
         self._base = Totals()
         self._cut_positions: dict[str, dict[str, Position]] = {}
         self.opened = False
@@ -135,6 +140,8 @@ class Loop:
             self._restore(found)
         elif self._store is not None:
             self._plan.quarantine.open(None)
+        if self._store is not None:
+            self._turn(self._store)
         self._metrics.attach(self._plan)
         self._open_sinks(found)
         self._open_feeds()
@@ -152,6 +159,20 @@ class Loop:
             return self._store.load(str(self._options.from_savepoint))
         return self._store.load() if self._options.resume else None
 
+    def _turn(self, store: CheckpointStore) -> None:
+        """Where the run does not go on from the newest checkpoint: make one that it does go on from."""
+        numbers = store.numbers()
+        savepoint = self._options.from_savepoint
+        if not numbers or (self._options.resume and not savepoint):
+            return
+        number = self._checkpoints.number + 1
+        facts = {**self._facts(final=False), "totals": asdict(Totals()), "written": time.time_ns(), "since": number}
+        if savepoint:
+            kept = ("ledger", "metrics", "final")
+            facts = {name: value for name, value in facts.items() if name not in kept}
+        store.turn(number, facts, to=store.path_of(str(savepoint)) if savepoint else None)
+        self._checkpoints.number = self._checkpoints.since = number
+
     def _open_sinks(self, found: Checkpoint | None) -> None:
         states: Mapping[str, Any] = found.manifest["sinks"] if found is not None else {}
         nodes = {label: node for node, label in self._plan.pipeline.labels.items()}
@@ -167,12 +188,14 @@ class Loop:
             self._feeds[label] = feed = Feed(
                 label,
                 source,
-                self._positions[label],
+                self._began.get(label, {}) | self._positions[label],
                 items=self._items,
                 max_rows=rows,
                 max_bytes=self._options.queue_bytes,
                 policy=self._options.retry_policy,
             )
+            self._positions[label] = feed.positions
+            self._began.setdefault(label, feed.positions)
             self._metrics.source(label, feed.times, feed.circuit)
         if self._store is not None:
             self._release(self._positions)
@@ -192,7 +215,8 @@ class Loop:
         if found.manifest["run"] == self._metrics.run:  # an earlier attempt of this run wrote it
             self._base = self._base.minus(Totals(**found.manifest["totals"]))
         self._positions |= {label: dict(p) for label, p in found.manifest["positions"].items()}
-        if found.manifest["final"]:
+        self._checkpoints.since = int(found.manifest.get("since", 0))
+        if found.manifest["final"] or not found.manifest["tasks"]:
             return  # every window was closed by the end of the input: what came since is input of its own
         for label, task in self._plan.tasks.items():
             task.load(Saved(found.manifest["tasks"][label], found.states.get(label, {})))
@@ -287,8 +311,14 @@ class Loop:
     def _begin(self, *, final: bool = False) -> None:
         """Cut everything up to here: always at the end, in between only where checkpoints are kept."""
         self._requests.begin()
+        facts = self._facts(final=final)
+        self._cut_positions = {label: dict(positions) for label, positions in self._positions.items()}
+        for label, state in self._checkpoints.begin(self._cut_positions, facts).items():
+            self._metrics.snapshotted(label, state)
+
+    def _facts(self, *, final: bool) -> dict[str, Any]:
         pipeline = self._plan.pipeline
-        facts = {
+        return {
             "pipeline": pipeline.name,
             "fingerprint": pipeline.fingerprint,
             "run": self._metrics.run,
@@ -297,9 +327,6 @@ class Loop:
             "metrics": self._metrics.stored() if self._store else [],
             "final": final,
         }
-        self._cut_positions = {label: dict(positions) for label, positions in self._positions.items()}
-        for label, state in self._checkpoints.begin(self._cut_positions, facts).items():
-            self._metrics.snapshotted(label, state)
 
     def _done(self, done: Done | None) -> None:
         if done is None or self._store is None:

@@ -24,6 +24,7 @@ from eventide.engines.local.watch import watched
 from eventide.errors import CheckpointError, LogLockedError
 from eventide.log.lock import FileLock
 from eventide.model.pipeline import Pipeline
+from eventide.model.protocols import Position
 from eventide.model.time import MIN_TIME
 from eventide.retry import Circuit
 
@@ -69,6 +70,7 @@ class _Attempts:
         self._pipeline, self._options, self._store, self._metrics = pipeline, options, store, metrics
         self._circuit = Circuit(options.retry_policy)
         self._opened = False
+        self._began: dict[str, dict[str, Position]] = {}
         self._begun = time.monotonic()
         self.restarts = 0
         metrics.circuit("run", self._circuit)
@@ -90,6 +92,7 @@ class _Attempts:
                     on_progress=on_progress,
                     metrics=self._metrics,
                     on_checkpoint=self._circuit.worked,
+                    began=self._began,
                 )
                 return loop.run()
             except Exception as error:

@@ -1,0 +1,198 @@
+"""What becomes of a run that fails, or is killed, where it hurts: nothing is lost, nothing is there twice."""
+
+from __future__ import annotations
+
+import errno
+import json
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import eventide as ev
+from eventide.connectors._file_sink import FileSink
+from eventide.connectors._log_sink import LogSink
+from eventide.connectors._log_source import LogReader
+from eventide.engines.local import savepoints
+from eventide.engines.local.checkpoint import Checkpoint, CheckpointStore
+from eventide.engines.local.result import Progress, RunResult
+from eventide.errors import CheckpointError
+from eventide.log import Log
+from eventide.model.pipeline import Pipeline
+from eventide.model.protocols import Position
+
+SCHEMA = pa.schema([("x", pa.int64())])
+
+
+class KilledError(BaseException):
+    """Ends a run as a signal would: nothing catches it."""
+
+
+def put(root: Path, first: int, end: int, topic: str = "in") -> None:
+    with Log(root) as log:
+        log.create_topic(topic, SCHEMA, exist_ok=True)
+        log.append(topic, pa.record_batch({"x": list(range(first, end))}))
+
+
+def values(root: Path, topic: str = "out") -> list[int]:
+    with Log(root, create=False) as log:
+        return [x for frame in log.reader(topic).read(10**9) for x in frame.batch["x"].to_pylist()]
+
+
+def copying(root: Path, **options: Any) -> Pipeline:
+    options = {"follow": False, **options}
+    return ev.read("log://in", log=str(root), **options).write("log://out", log=str(root)).named("copying")
+
+
+def run(pipeline: Pipeline, root: Path, **options: Any) -> RunResult:
+    return ev.run(pipeline, checkpoint=str(root / "c"), longest_wait="10ms", **options)
+
+
+def run_until(pipeline: Pipeline, root: Path, rows: int, *, during: Callable[[], None] | None = None) -> RunResult:
+    """Run until so many rows were written; `during` is called once the run goes."""
+    stop = threading.Event()
+    begun: list[bool] = []
+
+    def on_progress(progress: Progress) -> None:
+        if progress.state == "running" and not begun:
+            begun.append(True)
+            if during is not None:
+                during()
+        if progress.rows_out >= rows:
+            stop.set()
+
+    watchdog = threading.Timer(20, stop.set)
+    watchdog.start()
+    try:
+        return run(pipeline, root, stop=stop, on_progress=on_progress, checkpoint_interval="20ms")
+    finally:
+        watchdog.cancel()
+
+
+# -- where a source began
+
+
+def test_what_came_to_a_silent_topic_between_two_runs_is_read(tmp_path: Path) -> None:
+    put(tmp_path, 0, 10)
+    latest = copying(tmp_path, start="latest", follow=True)
+    run_until(latest, tmp_path, 0)
+    put(tmp_path, 10, 20)
+    run_until(latest, tmp_path, 10)
+    assert values(tmp_path) == list(range(10, 20))
+
+
+def test_what_came_before_the_first_checkpoint_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, 0, 10)
+    real, calls = LogSink.write, []
+
+    def write(self: LogSink, batch: pa.RecordBatch) -> None:
+        calls.append(batch.num_rows)
+        if len(calls) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(self, batch)
+
+    monkeypatch.setattr(LogSink, "write", write)
+    latest = copying(tmp_path, start="latest", follow=True)
+    result = run_until(latest, tmp_path, 10, during=lambda: put(tmp_path, 10, 20))
+    assert result.restarts == 1
+    assert values(tmp_path) == list(range(10, 20))
+
+
+# -- going back
+
+
+def files(root: Path) -> Pipeline:
+    events = ev.read("log://in", log=str(root), follow=False)
+    return events.write(f"file://{root}/out/", format="csv").named("files")
+
+
+def lines(root: Path) -> list[int]:
+    return sorted(int(x) for f in (root / "out").glob("part-*.csv") for x in f.read_text().split()[1:])
+
+
+@pytest.mark.parametrize("back", [{"from_savepoint": "first"}, {"resume": False}])
+def test_a_run_that_went_back_and_was_killed_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, back: dict[str, Any]
+) -> None:
+    put(tmp_path, 0, 300)
+    run(files(tmp_path), tmp_path)
+    savepoints.create(files(tmp_path), tmp_path / "c", "first")()
+    put(tmp_path, 300, 600)
+    before = run(files(tmp_path), tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(FileSink, "write", _die)
+        run(files(tmp_path), tmp_path, **back)
+    after = run(files(tmp_path), tmp_path)
+    assert lines(tmp_path) == list(range(600))
+    assert after.rows_in == (300 if "from_savepoint" in back else 600)
+    assert after.checkpoint > before.checkpoint
+    assert after.ledger_balanced and after.ledger["read-0"].rows_in == 600
+
+
+def _die(*_: object) -> None:
+    raise KilledError
+
+
+def test_a_savepoint_is_not_changed_by_a_run_that_began_there(tmp_path: Path) -> None:
+    put(tmp_path, 0, 300)
+    run(copying(tmp_path), tmp_path)
+    path = savepoints.create(copying(tmp_path), tmp_path / "c", "first")()
+    assert path is not None
+    before = (path / "manifest.json").read_bytes()
+    run(copying(tmp_path), tmp_path, from_savepoint="first")
+    assert (path / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("back", [{"from_savepoint": "first"}, {"resume": False}])
+def test_a_run_that_went_back_holds_what_it_has_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, back: dict[str, Any]
+) -> None:
+    put(tmp_path, 0, 10)
+    run(copying(tmp_path), tmp_path)
+    savepoints.create(copying(tmp_path), tmp_path / "c", "first")()
+    for first in range(10, 4_000, 100):
+        put(tmp_path, first, first + 100)
+    run(copying(tmp_path), tmp_path)
+    real, let_go = LogReader.release, []
+
+    def release(self: LogReader, owner: str, positions: Mapping[str, Position]) -> None:
+        let_go.append((dict(positions).get("0", {"offset": 0})["offset"], self._reader.positions[0]))
+        real(self, owner, positions)
+
+    monkeypatch.setattr(LogReader, "release", release)
+    run(copying(tmp_path), tmp_path, batch_rows=10, checkpoint_interval="0s", **back)
+    assert len(let_go) > 2 and all(offset <= read for offset, read in let_go)
+
+
+def test_to_begin_again_an_old_checkpoint_need_not_be_readable(tmp_path: Path) -> None:
+    put(tmp_path, 0, 100)
+    run(copying(tmp_path), tmp_path)
+    manifest = tmp_path / "c" / "copying" / "chk-00000001" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "version": 1}))
+    with pytest.raises(CheckpointError, match="version 1"):
+        run(copying(tmp_path), tmp_path)
+    assert run(copying(tmp_path), tmp_path, resume=False).rows_in == 100
+
+
+# -- the folder of checkpoints
+
+
+def test_what_is_no_checkpoint_is_left_alone(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, "p", keep=1)
+    store.save(Checkpoint(1, {}, {}))
+    (store.folder / "chk-00000001.bak").mkdir()
+    (store.folder / "chk-notes").write_text("mine")
+    store.tidy()
+    store.save(Checkpoint(2, {}, {}))
+    assert store.numbers() == [2]
+    assert (store.folder / "chk-00000001.bak").is_dir() and (store.folder / "chk-notes").is_file()
+
+
+def test_a_savepoint_of_a_pipeline_whose_name_is_no_folder_is_found(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, "my pipeline/2")
+    store.save(Checkpoint(1, {}, {}))
+    path = store.keep_as("first")
+    assert CheckpointStore(tmp_path, "other").path_of("my pipeline/2/first") == path
