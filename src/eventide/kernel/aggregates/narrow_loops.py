@@ -15,29 +15,35 @@ from eventide.kernel.compiled import compiled
 __all__ = ["narrow", "ranges", "widen"]
 
 _TILE = 256
+_ROOM = _TILE + 8  # a power of two would put all words of a slot into the same places of the cache
 _NO_TOP = -128
 _LOW = np.int64(0xFFFFFFFF)
 
 
 @compiled
-def _take(slots: Any, begin: int, count: int, ints: Any, k: int, out: Any) -> None:
-    """Write what is kept of some words: of a bound the index of its top bin."""
+def _take(slots: Any, begin: int, count: int, ints: Any, out: Any) -> None:
+    """Write what is kept of some slots, word after word: of a bound the index of its top bin."""
     for i in range(count):
-        out[i] = ints[np.uint64(slots[begin + i]), k]
-    if k in (BOUND1, BOUND2):
-        for i in range(count):
-            bound = float_of(out[i])
-            out[i] = _NO_TOP if bound == 0.0 else top_of(bound)
+        s = np.uint64(slots[begin + i])
+        for k in range(ints.shape[1]):
+            out[k * _ROOM + i] = ints[s, k]
+    for k in (BOUND1, BOUND2):
+        if k < ints.shape[1]:
+            tops = out[k * _ROOM : k * _ROOM + count]
+            for i in range(count):
+                bound = float_of(tops[i])
+                tops[i] = _NO_TOP if bound == 0.0 else top_of(bound)
 
 
 @compiled
 def ranges(slots: Any, ints: Any, lows: Any, highs: Any) -> None:
     """Write the least and the greatest of every word; with 0 among them."""
-    words = np.empty(_TILE, np.int64)
+    tile = np.empty(ints.shape[1] * _ROOM, np.int64)
     for begin in range(0, slots.size, _TILE):
         count = min(_TILE, slots.size - begin)
+        _take(slots, begin, count, ints, tile)
         for k in range(ints.shape[1]):
-            _take(slots, begin, count, ints, k, words)
+            words = tile[k * _ROOM :]
             low, high = lows[k], highs[k]
             for i in range(count):
                 low = min(low, words[i])
@@ -63,12 +69,13 @@ def narrow(slots: Any, ints: Any, widths: Any, starts: Any, out: Any) -> bool:
     n = slots.size
     out1, out2, out4 = out.view(np.int8), out.view(np.int16), out.view(np.int32)
     low4, out8 = out.view(np.uint32), out.view(np.int64)
-    words = np.empty(_TILE, np.int64)
+    tile = np.empty(ints.shape[1] * _ROOM, np.int64)
     for begin in range(0, n, _TILE):
         count = min(_TILE, n - begin)
+        _take(slots, begin, count, ints, tile)
         for k in range(ints.shape[1]):
             width, at = widths[k], starts[k]
-            _take(slots, begin, count, ints, k, words)
+            words = tile[k * _ROOM : k * _ROOM + count]
             bad = np.int64(0)
             if width == 5 or width == 6:
                 low = low4[(at >> 2) + begin :]
@@ -103,14 +110,18 @@ def narrow(slots: Any, ints: Any, widths: Any, starts: Any, out: Any) -> bool:
 
 
 @compiled
-def _give(slots: Any, begin: int, count: int, ints: Any, k: int, words: Any) -> None:
+def _give(slots: Any, begin: int, count: int, ints: Any, tile: Any) -> None:
     """Do the reverse of `_take`; rows with slot -1 are passed over."""
-    if k in (BOUND1, BOUND2):
-        for i in range(count):
-            words[i] = 0 if words[i] == _NO_TOP else bits_of(bound_of(words[i]))
+    for k in (BOUND1, BOUND2):
+        if k < ints.shape[1]:
+            tops = tile[k * _ROOM : k * _ROOM + count]
+            for i in range(count):
+                tops[i] = 0 if tops[i] == _NO_TOP else bits_of(bound_of(tops[i]))
     for i in range(count):
         if slots[begin + i] >= 0:
-            ints[np.uint64(slots[begin + i]), k] = words[i]
+            s = np.uint64(slots[begin + i])
+            for k in range(ints.shape[1]):
+                ints[s, k] = tile[k * _ROOM + i]
 
 
 @compiled
@@ -129,11 +140,12 @@ def widen(slots: Any, ints: Any, widths: Any, starts: Any, data: Any, room: int)
     n = slots.size
     in1, in2, in4 = data.view(np.int8), data.view(np.int16), data.view(np.int32)
     low4, in8 = data.view(np.uint32), data.view(np.int64)
-    words = np.empty(_TILE, np.int64)
+    tile = np.empty(ints.shape[1] * _ROOM, np.int64)
     for begin in range(0, n, _TILE):
         count = min(_TILE, n - begin)
         for k in range(ints.shape[1]):
             width, at = widths[k], starts[k]
+            words = tile[k * _ROOM :]
             if width == 0:
                 words[:count] = 0
             elif width == 1:
@@ -153,4 +165,4 @@ def widen(slots: Any, ints: Any, widths: Any, starts: Any, data: Any, room: int)
                 low = low4[(at >> 2) + begin :]
                 for i in range(count):
                     words[i] = (words[i] << 32) | np.int64(low[i])
-            _give(slots, begin, count, ints, k, words)
+        _give(slots, begin, count, ints, tile)
