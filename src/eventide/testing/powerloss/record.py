@@ -18,7 +18,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -50,7 +50,7 @@ SECTOR = 512
 _WRITES = ("write", "pwrite", "writev", "pwritev", "ftruncate", "posix_fallocate")
 _MAPPED = 4096
 """Files up to so many bytes may be written through a memory map, which leaves no trace in their times."""
-_RACY_NS = 100_000_000
+_RACY_NS = 1_000_000_000
 """A file written so shortly before it was read may have been written again within one tick of the clock."""
 _SIDE_FILES = ("", "-wal", "-shm", "-journal")
 
@@ -87,6 +87,7 @@ class Recorder:
         self._lock = threading.RLock()
         self._patches = ExitStack()
         self._nodes: dict[tuple[int, int], int] = {}
+        self._held: set[tuple[int, int]] = set()
         self._stamps: dict[int, tuple[int, int]] = {}
         self._next = 1
         status = self.root.stat()
@@ -98,6 +99,9 @@ class Recorder:
         self._database_names = {name + side for _, name in self._tree.databases for side in _SIDE_FILES}
 
     def __enter__(self) -> Self:
+        if not Path("/proc/self/fd").is_dir():
+            msg = "the recorder must see which files are open, and only Linux says so"
+            raise RecorderError(msg, hint="record on Linux; a trace can be checked anywhere")
         self._scan()
         for name in _WRITES:
             if hasattr(os, name):
@@ -267,7 +271,8 @@ class Recorder:
     def _scan(self, *, all_of_it: bool = False) -> None:
         """Bring the trace up to what the folder holds now; `all_of_it` reads files that look untouched, too."""
         with self._lock:
-            now = time.time_ns()
+            now, held = time.time_ns(), _open_files()
+            held, self._held = held | self._held, held
             waiting = [("", ROOT)]
             while waiting:
                 path, folder = waiting.pop()
@@ -286,7 +291,8 @@ class Recorder:
                         else:
                             node = self._made(where, status, is_folder=False) if node is None else node
                             self._nodes[status.st_dev, status.st_ino] = node
-                            if all_of_it or self._may_differ(node, status, now=now):
+                            is_open = (status.st_dev, status.st_ino) in held
+                            if all_of_it or is_open or self._may_differ(node, status, now=now):
                                 self._file(node, entry.path)
                 if names.keys() - seen:
                     msg = f"{self.root / path}: {sorted(names.keys() - seen)} vanished unseen"
@@ -300,7 +306,11 @@ class Recorder:
         return node
 
     def _may_differ(self, node: int, status: os.stat_result, *, now: int) -> bool:
-        """Tell whether a file must be read again: its times say so, are too fresh to tell, or are not kept by a map."""
+        """Tell whether a closed file must be read again: its times say so, are too fresh to tell, or a map keeps none.
+
+        Times are not believed of open files: on a busy machine the clock that they are taken from may stand still
+        for longer than any margin.
+        """
         stamp = (status.st_size, status.st_mtime_ns)
         if status.st_size > _MAPPED and self._stamps.get(node) == stamp:
             return False
@@ -375,6 +385,16 @@ class _Connection(sqlite3.Connection):
                 raise RecorderError(msg, hint="PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
         if ask("PRAGMA page_count").fetchone()[0]:
             self._recorder.committed(self._path, self.serialize())
+
+
+def _open_files() -> set[tuple[int, int]]:
+    """Return the device and number of every file that this process has open."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - at every call of the recorder
+        with suppress(OSError):  # the one that listed the folder is closed by now
+            status = os.fstat(int(name))
+            found.add((status.st_dev, status.st_ino))
+    return found
 
 
 def differences(before: bytes, after: bytes) -> list[tuple[int, bytes]]:
