@@ -13,14 +13,16 @@ import pyarrow as pa
 import pytest
 
 import eventide as ev
+from eventide.cli import main
 from eventide.connectors._file_sink import FileSink
 from eventide.connectors._log_sink import LogSink
 from eventide.connectors._log_source import LogReader
 from eventide.engines.local import savepoints
 from eventide.engines.local.checkpoint import Checkpoint, CheckpointStore
 from eventide.engines.local.result import Progress, RunResult
-from eventide.errors import CheckpointError
+from eventide.errors import CheckpointError, ConfigError, LogError
 from eventide.log import Log
+from eventide.log.lock import FileLock
 from eventide.model.pipeline import Pipeline
 from eventide.model.protocols import Position
 
@@ -196,3 +198,107 @@ def test_a_savepoint_of_a_pipeline_whose_name_is_no_folder_is_found(tmp_path: Pa
     store.save(Checkpoint(1, {}, {}))
     path = store.keep_as("first")
     assert CheckpointStore(tmp_path, "other").path_of("my pipeline/2/first") == path
+
+
+# -- savepoints, and what else is asked of a run
+
+
+def refuse_savepoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = LogReader.release
+
+    def release(self: LogReader, owner: str, positions: Mapping[str, Position]) -> None:
+        if "savepoint:" in owner:
+            msg = "that was deleted by retention"
+            raise LogError(msg)
+        real(self, owner, positions)
+
+    monkeypatch.setattr(LogReader, "release", release)
+
+
+def test_a_savepoint_whose_events_cannot_be_held_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, 0, 100)
+    run(copying(tmp_path), tmp_path)
+    refuse_savepoints(monkeypatch)
+    with pytest.raises(LogError, match="deleted by retention"):
+        savepoints.create(copying(tmp_path), tmp_path / "c", "first")
+    assert savepoints.listed(copying(tmp_path), tmp_path / "c") == []
+
+
+def test_nor_does_it_end_the_run_that_was_asked_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, 0, 100)
+    refuse_savepoints(monkeypatch)
+    following = copying(tmp_path, follow=True)
+    asked: list[Callable[[], Path | None]] = []
+
+    def during() -> None:
+        asked.append(savepoints.create(following, tmp_path / "c", "first"))
+
+    result = run_until(following, tmp_path, 100, during=during)
+    assert result.restarts == 0 and values(tmp_path) == list(range(100))
+    with pytest.raises(CheckpointError, match="deleted by retention"):
+        asked[0]()
+    assert savepoints.listed(following, tmp_path / "c") == []
+
+
+def test_checkpoints_that_cannot_be_read_while_the_run_waits_do_not_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, 0, 100)
+    full = OSError(errno.EMFILE, "Too many open files")
+    write, newest = LogSink.write, CheckpointStore.newest
+    fails = {"write": 1, "newest": 3}
+
+    def may_fail(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            if fails[name]:
+                fails[name] -= 1
+                raise CheckpointError(str(full)) from full
+            return real(*arguments)
+
+        return call
+
+    monkeypatch.setattr(LogSink, "write", may_fail("write", write))
+    monkeypatch.setattr(CheckpointStore, "newest", may_fail("newest", newest))
+    result = run(copying(tmp_path), tmp_path, on_progress=lambda _: None)
+    assert fails == {"write": 0, "newest": 0} and result.restarts == 3 - 1
+    assert values(tmp_path) == list(range(100))
+
+
+def test_who_looks_whether_a_pipeline_runs_does_not_keep_it_from_running(tmp_path: Path) -> None:
+    put(tmp_path, 0, 100)
+    folder = tmp_path / "c" / "copying"
+    folder.mkdir(parents=True)
+    lock = FileLock(folder / "run.lock", what="a look")
+    looking = threading.Timer(0.02, lock.release)
+    looking.start()
+    assert run(copying(tmp_path), tmp_path).rows_in == 100
+    looking.join()
+
+
+def test_one_place_to_begin(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="each say where to begin"):
+        run(copying(tmp_path), tmp_path, resume=False, from_savepoint="first")
+
+
+def test_the_command_line_begins_again_where_a_checkpoint_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EVENTIDE_LOG", str(tmp_path))
+    put(tmp_path, 0, 100)
+    (tmp_path / "copy.py").write_text(
+        "import eventide as ev\npipeline = ev.read('log://in', follow=False).write('log://out')\n"
+    )
+
+    def call(*arguments: str) -> tuple[int | str | None, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["run", "copy.py", "--log", str(tmp_path), *arguments])
+        return ended.value.code, capsys.readouterr().err
+
+    assert call()[0] == 0
+    (tmp_path / ".eventide/checkpoints/copy/chk-00000001/manifest.json").write_text("{")
+    code, said = call()
+    assert code == 1 and "cannot be read" in said and "--fresh" in said and "remove" not in said
+    code, said = call("--fresh")
+    assert code == 0 and "begun again" in said
+    assert values(tmp_path) == [*range(100), *range(100)]

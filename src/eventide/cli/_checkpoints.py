@@ -48,6 +48,7 @@ def _read(path: Path) -> Found:
         manifest = json.loads((path / "manifest.json").read_bytes())
         written = format_time(manifest["written"] // 10**9 * 10**9)
         return Found(int(path.name[4:]), written, bool(manifest["final"]), manifest["pipeline"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f"the checkpoint {path} cannot be read: {error}"
-        raise CheckpointError(msg, hint="remove that folder to go on from the one before it") from error
+        hint = "go on from a savepoint, or begin again with --fresh: what sinks wrote since the one before would double"
+        raise CheckpointError(msg, hint=hint) from error

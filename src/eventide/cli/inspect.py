@@ -91,7 +91,8 @@ def checkpoint(
 
 def _show(found: Checkpoint, name: str, *, as_json: bool) -> None:
     states = {t: sum(s.nbytes for s in tables.values()) for t, tables in found.states.items()}
-    facts = {k: v for k, v in found.manifest.items() if k not in ("states", "tasks", "metrics", "ledger", "quarantine")}
+    inner = ("states", "tasks", "metrics", "ledger", "quarantine", "since")
+    facts = {k: v for k, v in found.manifest.items() if k not in inner}
     facts["written"] = format_time(facts["written"] // 10**9 * 10**9)
     if as_json:
         show_json({"number": found.number, **facts, "state_bytes": states})

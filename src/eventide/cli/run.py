@@ -15,6 +15,7 @@ from eventide.cli._options import LogFolder, Param, Target, settings
 from eventide.cli.output import colour, note, show_json
 from eventide.cli.progress import ProgressLine, Stopper
 from eventide.cli.target import load_target, parse_params
+from eventide.engines.local.checkpoint import CheckpointStore
 from eventide.errors import DataError
 from eventide.model.graph import Write
 from eventide.model.pipeline import Pipeline
@@ -91,7 +92,9 @@ def command(
 
         made = only_span(made, Span(start, until))
         folder = folder if name else ""
-    before = newest(folder, made.name) if folder else None
+    # One that cannot be read is no reason not to begin elsewhere.
+    before = newest(folder, made.name) if folder and not (fresh or from_savepoint) else None
+    again = fresh and bool(folder) and bool(CheckpointStore(folder, made.name).numbers())
     options: dict[str, Any] = {
         "checkpoint": folder or None,
         "checkpoint_interval": checkpoint_interval or config.run.checkpoint_interval,
@@ -110,12 +113,12 @@ def command(
             result = chosen.run(made, stop=stop, on_progress=watch, **options)
         finally:
             watch.line.done()
-    ended = before is not None and before.final and not fresh and not result.rows_in
+    ended = before is not None and before.final and not result.rows_in
     if as_json:
         show_json({**result.to_dict(), "already_ended": ended})
     elif not quiet:
-        _tell(result, made, before=None if fresh else before, verbose=verbose)
-        if fresh and before is not None:
+        _tell(result, made, before=before, verbose=verbose)
+        if again:
             note(f"begun again: what earlier runs wrote to {', '.join(_sinks(made))} is still there")
     _leave(result, stopper, config, limit=max_quarantined)
 

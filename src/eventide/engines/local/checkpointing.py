@@ -168,6 +168,11 @@ class Checkpointer:
         assert self._store is not None
         return self._store.keep_as(name, self.number)
 
+    def drop(self, name: str) -> None:
+        """Remove a savepoint."""
+        assert self._store is not None
+        self._store.delete_savepoint(name)
+
     def close(self) -> None:
         """Wait until nothing is being written any more."""
         if self._thread is not None:

@@ -115,9 +115,9 @@ class Feed:
             # While the source is away it cannot be told: it is with the next checkpoint, a savepoint's hold too.
             self._owed[owner] = positions
             if self.circuit.state == "closed":
-                for one, at in list(self._owed.items()):
+                owed, self._owed = self._owed, {}
+                for one, at in owed.items():
                     self.reader.release(one, at)
-                    del self._owed[one]
 
     def stop(self) -> None:
         """Stop reading and close the source."""

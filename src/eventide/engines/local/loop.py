@@ -339,10 +339,14 @@ class Loop:
 
     def _keep_as(self, name: str) -> None:
         path = self._checkpoints.keep_as(name)
+        try:
+            for label, feed in self._feeds.items():
+                owner = savepoint_owner(self._plan.pipeline.name, name, label)
+                feed.release(owner, self._cut_positions.get(label, {}))
+        except BaseException:
+            self._checkpoints.drop(name)  # what it needs could be deleted any time
+            raise
         self._metrics.log.tell("savepoint", f"savepoint {name}: {path}", number=self._checkpoints.number)
-        for label, feed in self._feeds.items():
-            owner = savepoint_owner(self._plan.pipeline.name, name, label)
-            feed.release(owner, self._cut_positions.get(label, {}))
 
     def _release(self, released: Mapping[str, Mapping[str, Position]]) -> None:
         """Tell the sources before which positions this pipeline will never read again."""

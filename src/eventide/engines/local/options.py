@@ -128,6 +128,9 @@ def options_of(values: dict[str, Any]) -> LocalOptions:
             msg = f"{name}={value!r} is not a whole number of {least} or more"
             raise ConfigError(msg, hint="leave it out for the default")
     _ = options.interval_seconds, options.tick_seconds, options.retry_policy
+    if options.from_savepoint and not options.resume:
+        msg = "from_savepoint and resume=False (--fresh) each say where to begin"
+        raise ConfigError(msg, hint="leave one of them out")
     if options.from_savepoint and options.checkpoint is None:
         msg = "from_savepoint needs a folder for checkpoints"
         raise ConfigError(msg, hint="give checkpoint='folder' too: the run goes on writing checkpoints there")

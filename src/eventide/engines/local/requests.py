@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from eventide.errors import CheckpointError
+from eventide.errors import CheckpointError, EventideError
 
 __all__ = ["Requests", "ask_savepoint", "withdraw_savepoint"]
 
@@ -35,13 +35,14 @@ class Requests:
         """See what is asked."""
         if self._folder is None:
             return
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # nobody has asked yet, or it cannot be seen just now
             found = sorted(p.name for p in self._folder.iterdir())
             names = [n.removeprefix(_ASKED) for n in found if n.startswith(_ASKED)]
             self.waiting = [n for n in names if n not in self.begun]
 
     def begin(self) -> None:
-        """Say that the checkpoint which answers those that wait has begun."""
+        """Say that the checkpoint which answers all that is asked up to now has begun."""
+        self.look()
         self.begun, self.waiting = self.begun + self.waiting, []
 
     def answer(self, name: str, do: Callable[[], object]) -> None:
@@ -49,7 +50,7 @@ class Requests:
         assert self._folder is not None
         try:
             do()
-        except CheckpointError as error:
+        except EventideError as error:
             (self._folder / f"{_FAILED}{name}").write_text(str(error), "utf-8")
         (self._folder / f"{_ASKED}{name}").unlink(missing_ok=True)
         self.begun = [n for n in self.begun if n != name]

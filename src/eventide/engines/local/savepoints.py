@@ -31,7 +31,11 @@ def create(pipeline: Pipeline, folder: str | Path, name: str) -> Callable[[], Pa
     store = CheckpointStore(folder, pipeline.name)
     if not is_held(store.folder / "run.lock"):
         path = store.keep_as(name)
-        hold(pipeline, name, store.manifest(path)["positions"])
+        try:
+            hold(pipeline, name, store.manifest(path)["positions"])
+        except BaseException:
+            store.delete_savepoint(name)  # what it needs could be deleted any time
+            raise
         return lambda: path
     store.check_new(name)
     made = ask_savepoint(store.folder, name)

@@ -30,6 +30,8 @@ from eventide.retry import Circuit
 
 __all__ = ["supervise"]
 
+_LOOK_SECONDS = 0.1
+
 
 def supervise(
     pipeline: Pipeline,
@@ -116,7 +118,9 @@ class _Attempts:
         return replace(self._options, resume=True, from_savepoint=None)
 
     def _waiting(self, error: Exception) -> Progress:
-        newest = self._store.newest() if self._store else None
+        newest = None
+        with contextlib.suppress(CheckpointError):  # it may be the disk with the checkpoints that is waited for
+            newest = self._store.newest() if self._store else None
         done = newest["totals"] if newest and newest["run"] == self._metrics.run else asdict(Totals())
         seconds = time.monotonic() - self._begun
         return Progress(seconds, **done, watermark=MIN_TIME, backlog=None, state="waiting", reason=str(error))
@@ -126,7 +130,11 @@ def _lock(store: CheckpointStore, pipeline: str) -> FileLock:
     """Two runs with the same checkpoints would write over each other's."""
     try:
         store.folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(store.folder / "run.lock", what=f"pipeline {pipeline!r}")
+        path, what = store.folder / "run.lock", f"pipeline {pipeline!r}"
+        with contextlib.suppress(LogLockedError):
+            return FileLock(path, what=what)
+        time.sleep(_LOOK_SECONDS)  # who only looks whether it is held holds it for a moment
+        return FileLock(path, what=what)
     except LogLockedError as error:
         msg = f"pipeline {pipeline!r} is running already, with its checkpoints in {store.folder}: {error.message}"
         raise CheckpointError(msg, hint="stop that run, or give this one another name (--name)") from None
