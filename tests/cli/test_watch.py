@@ -14,7 +14,8 @@ from typing import Any
 from command_line import Done, call, start
 from prometheus_client.parser import text_string_to_metric_families
 
-from eventide.engines.local.watch import RunFile, RunInfo, watched
+from eventide.engines.local.run_file import RunFile, RunInfo
+from eventide.engines.local.watch import watched
 from eventide.metrics import METRICS
 
 NAMED = {

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 import eventide as ev
 from eventide.connectors._log_sink import LogSink
 from eventide.engines.local import lanes
-from eventide.engines.local.ledger import Counts, Ledger
+from eventide.engines.local.counts import Counts
+from eventide.engines.local.ledger import Ledger
 from eventide.engines.local.result import RunResult
 from eventide.errors import DataError
 from eventide.log import Log

@@ -21,11 +21,13 @@ from prometheus_client.parser import text_string_to_metric_families
 import eventide as ev
 from eventide.engines.local import endpoint
 from eventide.engines.local.endpoint import MetricsServer
-from eventide.engines.local.metrics import RunMetrics, Times
+from eventide.engines.local.metrics import RunMetrics
 from eventide.engines.local.options import options_of
 from eventide.engines.local.plan import plan
+from eventide.engines.local.run_file import RunFile
 from eventide.engines.local.tasks import Flow, send
-from eventide.engines.local.watch import RunFile, watched
+from eventide.engines.local.times import Times
+from eventide.engines.local.watch import watched
 from eventide.errors import ConfigError, UnavailableError
 from eventide.metrics import METRICS, from_plain, render
 from eventide.model.machine import MAIN

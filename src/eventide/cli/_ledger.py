@@ -11,7 +11,8 @@ from eventide.cli._options import Json, settings
 from eventide.cli.output import colour, show, show_json, show_table
 from eventide.cli.target import load_target
 from eventide.engines.local.checkpoint import CheckpointStore
-from eventide.engines.local.ledger import Counts, Ledger
+from eventide.engines.local.counts import Counts
+from eventide.engines.local.ledger import Ledger
 from eventide.errors import UnknownNameError, near_names
 
 __all__ = ["command", "imbalances", "show_ledger"]

@@ -15,7 +15,7 @@ import typer
 from eventide.cli._options import Json, settings
 from eventide.cli.output import note, show, show_json, show_table
 from eventide.engines.local.checkpoint import CheckpointStore
-from eventide.engines.local.watch import RunFile, RunInfo
+from eventide.engines.local.run_file import RunFile, RunInfo
 from eventide.errors import CheckpointError, UnknownNameError, near_names
 from eventide.metrics import METRICS, Sample, from_plain, to_plain
 from eventide.model.time import format_time

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
-from eventide.engines.local.ledger import Counts
+from eventide.engines.local.counts import Counts
 from eventide.errors import EventideError, RunError, SchemaError
 from eventide.model.batch import WATERMARK_COLUMN, visible
 from eventide.model.graph import Filter, MapBatches, Project

@@ -19,14 +19,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from eventide.engines.local.state_files import StateFiles, copy_folder, read_states, sync_folder, write_file
+from eventide.engines.local.durable_files import copy_folder, write_file
+from eventide.engines.local.state_files import StateFiles, read_states
 from eventide.errors import CheckpointError, UnknownNameError, is_retriable, near_names
-from eventide.log.layout import make_folder
+from eventide.log.layout import make_folder, sync_folder
 from eventide.model.state import State
 
 __all__ = ["Checkpoint", "CheckpointStore"]
 
-_VERSION = 2
+_VERSION = 3
 _DAMAGED = (OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, pa.ArrowException)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NUMBERED = re.compile(r"chk-(\d{8,})")

@@ -17,88 +17,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eventide.engines.local.ledger import Counts
+from eventide.engines.local.counts import Counts
 from eventide.engines.local.plan import Plan
-from eventide.engines.local.tasks import AssignTask, Flow, MachineTask, Saved, Target, Task
+from eventide.engines.local.tasks import AssignTask, MachineTask, Target, Task
+from eventide.engines.local.times import Meter, Metered, Times
 from eventide.logs import RunLog, redact
 from eventide.metrics import CIRCUIT_STATES, RUN_STATES, Histogram, Sample, to_plain
 from eventide.model.state import State
 from eventide.model.time import MAX_TIME, MIN_TIME
 from eventide.retry import Circuit
 
-__all__ = ["Metered", "RunMetrics", "Times"]
+__all__ = ["RunMetrics"]
 
 _LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _WINDOW = 10.0
 _BETWEEN = 1.0
 _FEW = 65_536
 _SECOND = 10**9
-
-
-@dataclass(slots=True)
-class Times:
-    """Seconds that something was at work itself, and that it waited for what comes after it."""
-
-    busy: float = 0.0
-    blocked: float = 0.0
-
-
-@dataclass(slots=True)
-class _Meter:
-    """What the tasks of one run share: seconds spent in pushes made by the current one, when its input was read."""
-
-    inner: float = 0.0
-    arrived: float = 0.0
-
-
-class Metered:
-    """Stands for a task where others send to it, and measures its pushes.
-
-    Parameters
-    ----------
-    task
-        The task.
-    meter
-        Shared by the tasks of a run.
-    times
-        Where the seconds go.
-    latency
-        Of a sink: where it is noted how old its input was when it was written.
-    """
-
-    __slots__ = ("_latency", "_meter", "_push", "_task", "_times", "counts", "targets")
-
-    def __init__(self, task: Task, meter: _Meter, *, times: Times, latency: Histogram | None = None) -> None:
-        self.counts: Counts = task.counts
-        self.targets: dict[str, list[Target]] = task.targets
-        self._task = task
-        self._push = task.push
-        self._meter = meter
-        self._times = times
-        self._latency = latency
-
-    def push(self, port: int, flow: Flow) -> None:
-        """Push into the task."""
-        meter = self._meter
-        outer, meter.inner = meter.inner, 0.0
-        written = self.counts.rows_out
-        begun = time.perf_counter()
-        self._push(port, flow)
-        now = time.perf_counter()
-        times = self._times
-        times.busy += now - begun - meter.inner
-        times.blocked += meter.inner
-        meter.inner = outer + now - begun
-        if self._latency is not None and meter.arrived and self.counts.rows_out > written:
-            self._latency.add(now - meter.arrived, count=self.counts.rows_out - written)
-
-    def save(self) -> Saved:
-        """Return what the task must remember."""
-        return self._task.save()
-
-    def load(self, saved: Saved) -> None:
-        """Let the task take over what was remembered."""
-        self._task.load(saved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +80,7 @@ class RunMetrics:
         self._looked = 0.0
         self._state = self._told = "starting"
         self._plan: Plan | None = None
-        self._meter = _Meter()
+        self._meter = Meter()
         self._times: dict[str, Times] = {}
         self._latency: dict[str, Histogram] = {}
         self._circuits: dict[str, Circuit] = {}

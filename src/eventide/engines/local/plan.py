@@ -8,8 +8,9 @@ import pyarrow as pa
 
 from eventide import registry
 from eventide.engines.local.chain import Stage, map_stage, polars_stage
+from eventide.engines.local.counts import Counts
 from eventide.engines.local.lanes import Lane, Workers, shares
-from eventide.engines.local.ledger import Counts, Ledger
+from eventide.engines.local.ledger import Ledger
 from eventide.engines.local.options import LocalOptions
 from eventide.engines.local.quarantine import Quarantine
 from eventide.engines.local.tasks import (

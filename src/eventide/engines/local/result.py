@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-from eventide.engines.local.ledger import Counts, Ledger
+from eventide.engines.local.counts import Counts
+from eventide.engines.local.ledger import Ledger
 from eventide.model.time import MIN_TIME, format_time
 
 __all__ = ["Counts", "Progress", "RunResult", "RunState"]

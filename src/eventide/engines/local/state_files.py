@@ -7,56 +7,22 @@ operator makes its checkpoints incremental by returning the same table for what 
 from __future__ import annotations
 
 import os
-import shutil
 import weakref
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 
+from eventide.engines.local.durable_files import CheckedFile, write_file
 from eventide.model.state import State
 
-__all__ = ["StateFiles", "copy_folder", "read_states", "sync_folder", "write_file"]
+__all__ = ["StateFiles", "read_states"]
 
 _LARGE_BYTES = 1 << 18
 _PACK = "small.bin"
 _ALIGN = 64
-
-
-class _Checked:
-    """A file that Arrow writes to, with the checksum of what went through."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.crc = self.size = 0
-        self.closed = False
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data)
-        self.crc = zlib.crc32(view, self.crc)
-        self.size += view.nbytes
-        self._file.write(view)
-        return view.nbytes
-
-    def tell(self) -> int:
-        return self.size
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def close(self) -> None:
-        self.closed = True
-
-    def readable(self) -> bool:
-        return False
-
-    def seekable(self) -> bool:
-        return False
-
-    def writable(self) -> bool:
-        return True
 
 
 class StateFiles:
@@ -116,7 +82,7 @@ class StateFiles:
 
 def _large(path: Path, table: pa.Table) -> dict[str, Any]:
     with path.open("wb", buffering=0) as file:
-        checked = _Checked(file)
+        checked = CheckedFile(file)
         with pa.PythonFile(checked, mode="w") as out, pa.ipc.new_stream(out, table.schema) as writer:
             writer.write_table(table)
         os.fsync(file.fileno())
@@ -165,33 +131,3 @@ def _write_pack(path: Path, small: list[tuple[dict[str, Any], pa.Buffer]]) -> in
         at += data.size + padding
     write_file(path, b"".join(pieces))
     return at
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file and make it durable."""
-    with path.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def copy_folder(source: Path, target: Path) -> None:
-    """Copy the files of a folder by links where that is possible, durably."""
-    target.mkdir(parents=True)
-    for file in source.iterdir():
-        try:
-            os.link(file, target / file.name)
-        except OSError:
-            shutil.copyfile(file, target / file.name)
-            with (target / file.name).open("rb") as copied:
-                os.fsync(copied.fileno())
-    sync_folder(target)

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from eventide import registry
 from eventide.engines.local.chain import Stage
+from eventide.engines.local.counts import Counts
 from eventide.engines.local.lanes import Lane, Workers
-from eventide.engines.local.ledger import Counts
 from eventide.errors import DataError, EventideError, RunError
 from eventide.kernel.watermarks import PartitionWatermark
 from eventide.kernel.window.order import time_span
