@@ -138,6 +138,19 @@ def _die(*_: object) -> None:
     raise KilledError
 
 
+def test_so_is_one_that_began_from_the_savepoint_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, 0, 300)
+    run(files(tmp_path), tmp_path)
+    savepoints.create(files(tmp_path), tmp_path / "c", "first")()
+    put(tmp_path, 300, 600)
+    what_if = files(tmp_path).named("what-if")
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(FileSink, "write", _die)
+        run(what_if, tmp_path, from_savepoint="files/first")
+    assert run(what_if, tmp_path).rows_in == 300
+    assert lines(tmp_path) == list(range(600))
+
+
 def test_a_savepoint_is_not_changed_by_a_run_that_began_there(tmp_path: Path) -> None:
     put(tmp_path, 0, 300)
     run(copying(tmp_path), tmp_path)

@@ -53,7 +53,8 @@ def create(
     if as_json:
         show_json({"pipeline": made.name, "savepoint": name, "folder": str(path)})
     else:
-        note(f"savepoint {name} of {made.name}: {path}; `eventide run {target} --from-savepoint {name}` begins there")
+        again = f"eventide run {target} --from-savepoint {name}" + (f" --name {called}" if called else "")
+        note(f"savepoint {name} of {made.name}: {path}; `{again}` begins there")
 
 
 @app.command("list")

@@ -163,7 +163,7 @@ class Loop:
         """Where the run does not go on from the newest checkpoint: make one that it does go on from."""
         numbers = store.numbers()
         savepoint = self._options.from_savepoint
-        if not numbers or (self._options.resume and not savepoint):
+        if not savepoint and (self._options.resume or not numbers):
             return
         number = self._checkpoints.number + 1
         facts = {**self._facts(final=False), "totals": asdict(Totals()), "written": time.time_ns(), "since": number}
