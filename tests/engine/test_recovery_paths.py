@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,11 +23,11 @@ from eventide.connectors._log_source import LogReader
 from eventide.engines.local import savepoints
 from eventide.engines.local.checkpoint import Checkpoint, CheckpointStore
 from eventide.engines.local.result import Progress, RunResult
-from eventide.errors import CheckpointError, ConfigError, LogError
+from eventide.errors import CheckpointError, ConfigError, EventideError, LogError
 from eventide.log import Log
 from eventide.log.lock import FileLock
 from eventide.model.pipeline import Pipeline
-from eventide.model.protocols import Position
+from eventide.model.protocols import Chunk, Position
 
 SCHEMA = pa.schema([("x", pa.int64())])
 
@@ -315,3 +318,43 @@ def test_the_command_line_begins_again_where_a_checkpoint_is_damaged(
     code, said = call("--fresh")
     assert code == 0 and "begun again" in said
     assert values(tmp_path) == [*range(100), *range(100)]
+
+
+def test_one_file_has_its_name_only_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, 0, 100)
+    events = ev.read("log://in", log=str(tmp_path), follow=True)
+    one = events.write(f"file://{tmp_path}/one.csv").named("one")
+    real, reads = LogReader.read, itertools.count()
+
+    def read(self: LogReader, *, max_rows: int, timeout: float) -> list[Chunk]:
+        if next(reads) == 20:
+            msg = "the source is not what it was"
+            raise ValueError(msg)
+        return real(self, max_rows=max_rows, timeout=timeout)
+
+    monkeypatch.setattr(LogReader, "read", read)
+    with pytest.raises(EventideError, match="not what it was"):
+        run(one, tmp_path, checkpoint_interval="20ms")
+    assert not (tmp_path / "one.csv").exists()
+    put(tmp_path, 100, 200)
+    run_until(one, tmp_path, 100)
+    assert [int(x) for x in (tmp_path / "one.csv").read_text().split()[1:]] == list(range(200))
+
+
+def test_a_run_that_is_stopped_while_it_waits_ends_as_stopped(tmp_path: Path) -> None:
+    (tmp_path / "full.py").write_text(
+        "import errno\nimport eventide as ev\n\n"
+        "def full(batch):\n"
+        "    if batch.num_rows:\n"
+        "        raise OSError(errno.ENOSPC, 'No space left on device')\n"
+        "    return batch\n\n"
+        "pipeline = ev.read('generator://events', rows=10).map_batches(full).write('log://out')\n"
+    )
+    command = [sys.executable, "-c", "from eventide.cli import main; main()", "run", "full.py"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if "waiting, will go on by itself" in line)
+        process.terminate()
+        rest = process.stderr.read()
+    assert "No space left" in said
+    assert process.returncode == 143 and "stopped while waiting" in rest and "error:" not in rest

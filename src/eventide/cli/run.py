@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +18,7 @@ from eventide.cli.output import colour, note, show_json
 from eventide.cli.progress import ProgressLine, Stopper
 from eventide.cli.target import load_target, parse_params
 from eventide.engines.local.checkpoint import CheckpointStore
-from eventide.errors import DataError
+from eventide.errors import DataError, EventideError, is_retriable
 from eventide.model.graph import Write
 from eventide.model.pipeline import Pipeline
 
@@ -107,7 +109,7 @@ def command(
     }
     stopper = Stopper("" if quiet else _STOPPING + (", then writing a checkpoint" if folder else ""))
     watch = Watch(ProgressLine(quiet=quiet or as_json), stopper, max_quarantined, quiet)
-    with stopper.installed() as stop:
+    with stopper.installed() as stop, _stopping(watch):
         try:
             chosen = registry.resolve("engine", engine or config.run.engine)
             result = chosen.run(made, stop=stop, on_progress=watch, **options)
@@ -143,6 +145,19 @@ class Watch:
         self.line(progress)
         if self.limit is not None and progress.quarantined > self.limit:
             self.stopper.event.set()
+
+
+@contextmanager
+def _stopping(watch: Watch) -> Iterator[None]:
+    """Let a run that is stopped while it waits end as any other that is stopped: its last checkpoint is there."""
+    try:
+        yield
+    except EventideError as error:
+        if not (watch.waiting and watch.stopper.exit_code and is_retriable(error)):
+            raise
+        if not watch.quiet:
+            note(f"stopped while waiting; the next run goes on from the last checkpoint: {error.message}")
+        raise typer.Exit(watch.stopper.exit_code) from None
 
 
 def _tell(result: RunResult, made: Pipeline, *, before: Found | None, verbose: bool) -> None:

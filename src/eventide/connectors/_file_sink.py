@@ -187,6 +187,11 @@ class FileSink:
         if self._single and self._clean:
             self._publish()
 
+    def abandon(self) -> None:
+        """Close after a failure: one file that is not whole does not get its name."""
+        self._clean = False
+        self.close()
+
     def _publish(self) -> None:
         parts = self._parts()
         whole = parts[0] if len(parts) == 1 else self._folder / _WRITING

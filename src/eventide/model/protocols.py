@@ -117,6 +117,9 @@ class Sink(Protocol):
     Between `prepare` of a checkpoint and its `commit` the engine goes on: `write` may bring batches of the
     next checkpoint. No second one is prepared before the first is committed, but for a crash. Calls never overlap.
 
+    A sink that finishes something when it is closed also has a method ``abandon()``, which lets go without that: it is
+    called in place of `close` where the run has failed.
+
     In a run that keeps no checkpoints, a sink that also has a method ``publish()`` is told by it, after each
     item of input, to make what was written visible.
 

@@ -127,7 +127,7 @@ class Loop:
             result = self._result(stopped=not ended)
         except BaseException:
             with contextlib.suppress(Exception):  # what went wrong first is what matters
-                self._close()
+                self._close(failed=True)
             raise
         self._close()
         return result
@@ -221,13 +221,13 @@ class Loop:
         for label, task in self._plan.tasks.items():
             task.load(Saved(found.manifest["tasks"][label], found.states.get(label, {})))
 
-    def _close(self) -> None:
+    def _close(self, *, failed: bool = False) -> None:
         # Each is closed, whatever happens to the others: an open sink would keep its lock.
         with contextlib.ExitStack() as closing:
             closing.callback(self._plan.workers.close)
             closing.callback(self._plan.quarantine.close)
             for task in self._plan.sinks.values():
-                closing.callback(task.sink.close)
+                closing.callback(getattr(task.sink, "abandon", task.sink.close) if failed else task.sink.close)
             closing.callback(self._checkpoints.close)
             for feed in self._feeds.values():
                 closing.callback(feed.stop)
