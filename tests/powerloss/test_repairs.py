@@ -72,6 +72,7 @@ def test_a_reader_stops_at_a_hole_that_nobody_promised(tmp_path: Path) -> None:
     segment_path(folder, first).write_bytes(data[:2048] + bytes(len(data) - 2048))
     words = bytearray((folder / "head").read_bytes())
     words[24:32] = bytes(8)  # nothing was promised
+    words[40:48] = b"\xff" * 8
     (folder / "head").write_bytes(words)
     with Log(tmp_path) as log, log.reader("a", verify=True) as reader:
         events = sum(f.batch.num_rows for f in reader.read())
@@ -81,6 +82,24 @@ def test_a_reader_stops_at_a_hole_that_nobody_promised(tmp_path: Path) -> None:
         log.append("a", BATCH)
     with Log(tmp_path) as log:
         assert sum(f.batch.num_rows for f in log.reader("a", verify=True).read()) == events + 100
+
+
+def test_half_of_a_number_in_the_head_is_no_promise(tmp_path: Path) -> None:
+    """The offset went from 255 to 256, and half of that was on the disk: 511, more than there ever was."""
+    with mock.patch.object(head_module, "boot_id", lambda: 1), Log(tmp_path) as log:
+        log.create_topic("a", BATCH.schema)
+        log.append("a", BATCH)
+        log.append("a", BATCH)
+    folder = tmp_path / "a" / "0"
+    segment = segment_path(folder, 0)
+    data = segment.read_bytes()
+    segment.write_bytes(data[:-64] + b"x" * 64)  # an append that was under way
+    words = bytearray((folder / "head").read_bytes())
+    words[24:26] = b"\xff\x01"
+    (folder / "head").write_bytes(words)
+    with Log(tmp_path) as log:
+        assert log.append("a", BATCH) == {0: 100}
+        assert sum(f.batch.num_rows for f in log.reader("a", verify=True).read()) == 200
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.arrow", "out.csv.gz"])

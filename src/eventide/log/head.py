@@ -21,7 +21,8 @@ __all__ = ["Head", "boot_id"]
 
 _MAGIC = 0x3144414548545645  # "EVTHEAD1"
 _SIZE = 64
-_BOOT, _END, _PROMISED, _DELETED = 1, 2, 3, 4
+_BOOT, _END, _PROMISED, _DELETED, _CHECK = 1, 2, 3, 4, 5
+_ALL = (1 << 64) - 1
 
 
 @cache
@@ -88,7 +89,8 @@ class Head:
 
     def _begin(self, fd: int) -> None:
         """Write a new head, durably: one that is missing after a loss of power was removed, not lost."""
-        self._words[_END] = self._words[_PROMISED] = 0
+        self._words[_END] = 0
+        self._promise(0)
         self._words[_BOOT] = boot_id()
         self._words[0] = _MAGIC
         self._map.flush()
@@ -102,7 +104,11 @@ class Head:
     @property
     def promised(self) -> int:
         """Offset below which events were acknowledged as durable."""
-        return self._words[_PROMISED] if self._words[0] == _MAGIC else 0
+        if self._words[0] != _MAGIC:
+            return 0
+        promised = self._words[_PROMISED]
+        # A loss of power may leave half of a number; then nothing is known, and nothing must be called damaged for it.
+        return promised if self._words[_CHECK] == promised ^ _ALL or self.trusted else 0
 
     @property
     def trusted(self) -> bool:
@@ -116,13 +122,16 @@ class Head:
 
     def publish(self, end: int, *, promised: int) -> None:
         """Let readers see everything before `end`."""
-        self._words[_PROMISED] = promised
+        self._promise(promised)
         self._words[_END] = end
+
+    def _promise(self, offset: int) -> None:
+        self._words[_PROMISED], self._words[_CHECK] = offset, offset ^ _ALL
 
     def renew(self, end: int, *, promised: int) -> None:
         """Set the head after a recovery: from now on it is trusted."""
         self._words[_END] = end
-        self._words[_PROMISED] = promised
+        self._promise(promised)
         self._words[_DELETED] = 0  # a deletion that was cut short before the topic was forgotten
         self._words[_BOOT] = boot_id()
         self._words[0] = _MAGIC
