@@ -14,6 +14,7 @@ SQLite's own promise is relied on, not proved again: a commit that returned is d
 not. The recorder refuses a commit by a connection that does not sync (``journal_mode=WAL``, ``synchronous=FULL``).
 """
 
-from eventide.testing.powerloss.run import Result, run
+from eventide.testing.powerloss.result import Result
+from eventide.testing.powerloss.run import run
 
 __all__ = ["Result", "run"]

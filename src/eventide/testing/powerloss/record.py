@@ -26,7 +26,7 @@ from unittest import mock
 
 import numpy as np
 
-from eventide.errors import EventideError
+from eventide.testing.powerloss.database import RecorderError, WatchedConnection
 from eventide.testing.powerloss.trace import (
     ROOT,
     Linked,
@@ -53,10 +53,6 @@ _MAPPED = 4096
 _RACY_NS = 1_000_000_000
 """A file written so shortly before it was read may have been written again within one tick of the clock."""
 _SIDE_FILES = ("", "-wal", "-shm", "-journal")
-
-
-class RecorderError(EventideError):
-    """The folder changed in a way that the recorder did not see, or SQLite was used without syncs."""
 
 
 class Recorder:
@@ -125,8 +121,8 @@ class Recorder:
                 other: sqlite3.Connection = real(database, **options)
                 return other
             self._ours(path)
-            connection: _Connection = real(database, factory=_Connection, **options)
-            connection.watch(self, path)
+            connection: WatchedConnection = real(database, factory=WatchedConnection, **options)
+            connection.watch(path, lock=self._lock, committed=self.committed)
             return connection
 
         self._patches.enter_context(mock.patch.object(sqlite3, "connect", connect))
@@ -342,49 +338,6 @@ class Recorder:
         if data and self._tree.databases.get(place) != data:
             self._scan()
             self._add(Stored(*place, data))
-
-    def lock(self) -> threading.RLock:
-        """Return the lock that puts everything in one order."""
-        return self._lock
-
-
-class _Connection(sqlite3.Connection):
-    """A connection that tells its recorder of every commit."""
-
-    def watch(self, recorder: Recorder, path: str) -> None:
-        """Tell this recorder, under this path, from now on."""
-        self._recorder, self._path, self._changes = recorder, path, 0
-
-    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
-        """Run a statement."""
-        if sql.startswith("BEGIN"):  # it may wait for another connection, which may wait for the recorder
-            return super().execute(sql, *values)
-        with self._recorder.lock():
-            done = super().execute(sql, *values)
-            self._look(sql)
-            return done
-
-    def executemany(self, sql: str, values: Any) -> sqlite3.Cursor:
-        """Run a statement for many values."""
-        with self._recorder.lock():
-            done = super().executemany(sql, values)
-            self._look(sql)
-            return done
-
-    def _look(self, sql: str) -> None:
-        if self.in_transaction or sql.startswith(("SELECT", "ROLLBACK")):
-            return
-        if sql.startswith("PRAGMA") and "=" not in sql:
-            return
-        ask = super().execute
-        if sql.startswith("COMMIT") or self.total_changes != self._changes:
-            self._changes = self.total_changes
-            journal, level = (ask(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous"))
-            if journal != "wal" or level < 2:
-                msg = f"{self._path}: a commit with journal_mode={journal} and synchronous={level} may be lost"
-                raise RecorderError(msg, hint="PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
-        if ask("PRAGMA page_count").fetchone()[0]:
-            self._recorder.committed(self._path, self.serialize())
 
 
 def _open_files() -> set[tuple[int, int]]:

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,11 @@ from eventide.testing.powerloss.disk import MODELS, STYLES, CrashState, Disk, Mo
 from eventide.testing.powerloss.oracle import Oracle
 from eventide.testing.powerloss.place import as_trace, digest_parts, place, scratch
 from eventide.testing.powerloss.record import Recorder
+from eventide.testing.powerloss.result import Result
 from eventide.testing.powerloss.trace import Operation, load_trace
 from eventide.testing.powerloss.workload import LOGS, command
 
-__all__ = ["Result", "check_states", "record", "run"]
+__all__ = ["check_states", "record", "run"]
 
 _PROCESSES = 3
 _PER_TRACE = 1000
@@ -39,54 +40,6 @@ _THIRD_BOOT = 8
 _OF_STRICT = ""
 _PARTS = (_OF_STRICT, *(f"data/{log}" for log in LOGS if log != "strict"))
 """The folders that have nothing to do with each other; the first is all the rest: sinks, checkpoints, one log."""
-
-
-@dataclass(slots=True)
-class Result:
-    """What the suite found.
-
-    Parameters
-    ----------
-    states
-        How many different states were recovered and checked.
-    operations
-        How many operations the traces had, by kind.
-    models
-        How many states by model and style.
-    twice
-        How many of the states were those of a second loss of power, during the recovery from a first.
-    problems
-        What was wrong, one line each, with the state's name.
-    seconds
-        How long it took, s.
-    """
-
-    states: int = 0
-    operations: Counter[str] = field(default_factory=Counter)
-    models: Counter[str] = field(default_factory=Counter)
-    twice: int = 0
-    problems: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def ok(self) -> bool:
-        """Whether every state was recovered."""
-        return self.states > 0 and not self.problems
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain data."""
-        return {
-            "suite": "powerloss",
-            "ok": self.ok,
-            "states": self.states,
-            "operations": dict(self.operations),
-            "twice": self.twice,
-            "models": dict(self.models),
-            "problems": self.problems[:20],
-            "problem_count": len(self.problems),
-            "seconds": round(self.seconds, 1),
-            "states_per_second": round(self.states / max(self.seconds, 1e-9), 1),
-        }
 
 
 def record(folder: Path, *, seed: int, processes: int = _PROCESSES) -> list[Operation]:
