@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 
@@ -84,7 +85,13 @@ class OpenPartitions:
             msg = f"partition {partition} of topic {topic.name!r} has no folder {folder}"
             raise LogError(msg, hint="the topic was deleted, or the folder was moved away") from error
         # While a partition is locked its topic cannot be deleted: from here on what is known of it stays true.
-        if [t.created for t in self._meta.topics(topic.name)] != [topic.created]:
+        try:
+            same = [t.created for t in self._meta.topics(topic.name)] == [topic.created]
+        except BaseException:
+            with contextlib.suppress(EventideError):  # what went wrong first is what matters
+                writer.close()  # nobody else knows of it, and it holds the lock
+            raise
+        if not same:
             writer.close()
             msg = f"topic {topic.name!r} was deleted or made anew meanwhile; {self._root}"
             raise LogError(msg, hint="look it up again with log.topic(name)")
