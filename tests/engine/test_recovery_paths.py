@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 import eventide as ev
+from eventide import registry
 from eventide.cli import main
 from eventide.connectors._file_sink import FileSink
 from eventide.connectors._log_sink import LogSink
@@ -358,3 +359,26 @@ def test_a_run_that_is_stopped_while_it_waits_ends_as_stopped(tmp_path: Path) ->
         rest = process.stderr.read()
     assert "No space left" in said
     assert process.returncode == 143 and "stopped while waiting" in rest and "error:" not in rest
+
+
+def test_a_pipeline_leaves_alone_what_another_prepared_for_the_same_topic(tmp_path: Path) -> None:
+    batch = pa.record_batch({"x": [1]})
+    one, two = (registry.open_sink("log://t", {"log": str(tmp_path)}) for _ in range(2))
+    one.owned("first/write-1")
+    two.owned("second/write-1")
+    one.open(batch.schema, None)
+    one.write(batch)
+    state = one.prepare(1)
+    two.open(batch.schema, None)
+    one.commit(1, state)
+    two.close()
+    one.close()
+    with Log(tmp_path) as log:
+        assert sum(frame.batch.num_rows for frame in log.reader("t").read(10)) == 1
+
+
+def test_folders_of_pipelines_are_never_shared(tmp_path: Path) -> None:
+    names = ["a b", "a_b", "a/b", "a%20b", "..", ".", "a.b", "Größe"]
+    folders = {CheckpointStore(tmp_path, name).folder for name in names}
+    assert len(folders) == len(names)
+    assert all(folder.parent == tmp_path and folder.resolve().parent == tmp_path.resolve() for folder in folders)

@@ -43,11 +43,17 @@ class LogSink:
         self._root, self._topic = root, topic
         self._key, self._partition, self._partitions = key, partition, partitions
         self._event_time, self._evolve = event_time, evolve
-        self._at_once, self._fsync, self._name = at_once, fsync, name
+        self._at_once, self._fsync = at_once, fsync
+        self._named, self._name = bool(name), name or f"{topic}/{key or partition}"
         self.delivery: Delivery = "at_least_once" if at_once else "exactly_once"
         self._log: Log | None = None
         self._transaction: Transaction | None = None
         self._let_go_at = time.monotonic()
+
+    def owned(self, owner: str) -> None:
+        """Take the name of the pipeline and node that write, where no other was given."""
+        if not self._named:
+            self._name = owner
 
     def open(self, schema: pa.Schema, state: Mapping[str, Any] | None) -> None:
         """Open the log, make the topic if need be, and abort what was prepared after the checkpoint resumed from.

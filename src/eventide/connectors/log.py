@@ -117,8 +117,8 @@ def sink(uri: str, options: Mapping[str, Any]) -> LogSink:
         write to, where there is no key (0). ``partitions``: how many a new topic gets (1). ``event_time``:
         event-time column of a new topic (the first column of that type). ``visible``: ``"commit"`` or ``"at
         once"``. ``fsync``: ``"each"``, ``"group"`` or ``"os"`` (for ``"at once"``; commits are always durable).
-        ``name``: under which prepared transactions are found after a crash (the topic and the partition);
-        two sinks that write to one topic from different pipelines need different names. ``evolve``: add columns
+        ``name``: under which prepared transactions are found after a crash (pipeline and node; without an engine
+        the topic and the partition); no two sinks of one log may have the same. ``evolve``: add columns
         that the topic does not have yet, and widen its types where need be (false).
 
     Raises
@@ -147,7 +147,7 @@ def sink(uri: str, options: Mapping[str, Any]) -> LogSink:
         event_time=given.take("event_time"),
         at_once=_one_of("visible", given.take("visible", "commit"), _VISIBLE) == "at once",
         fsync=_one_of("fsync", given.take("fsync", "each"), ("each", "group", "os")),
-        name=given.take("name") or f"{topic}/{key or partition}",
+        name=given.take("name") or "",
         evolve=_one_of("evolve", given.take("evolve", False), (True, False)),
     )
     given.finish()

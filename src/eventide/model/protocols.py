@@ -120,6 +120,9 @@ class Sink(Protocol):
     A sink that finishes something when it is closed also has a method ``abandon()``, which lets go without that: it is
     called in place of `close` where the run has failed.
 
+    A sink may have a method ``owned(owner)``: before `open` the engine tells it by that which pipeline and node
+    it belongs to, a name under which it can find again what it prepared.
+
     In a run that keeps no checkpoints, a sink that also has a method ``publish()`` is told by it, after each
     item of input, to make what was written visible.
 

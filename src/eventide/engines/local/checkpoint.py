@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -310,7 +311,9 @@ class CheckpointStore:
 
 
 def _folder_name(pipeline: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in pipeline)
+    """Return a name that no other pipeline has, and that is no path."""
+    name = "".join(c if c.isalnum() or c in "-_." else quote(c, safe="") for c in pipeline)
+    return name.replace(".", "%2E") if not name.strip(".") else name
 
 
 def _unwritable(path: Path, error: OSError) -> CheckpointError:

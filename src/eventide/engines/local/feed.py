@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
-from eventide.engines.local.metrics import Times
+from eventide.engines.local.times import Times
 from eventide.model.protocols import Chunk, Position, Source, SourceReader
 from eventide.retry import Circuit, RetryPolicy
 

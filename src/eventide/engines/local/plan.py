@@ -138,7 +138,7 @@ def plan(pipeline: Pipeline, options: LocalOptions, *, dry: bool = False) -> Pla
     reads = {id(n): sources[labels[id(n)]].schema() for n in nodes if isinstance(n, Read)}
     schemas = infer(pipeline, reads)
     out = Plan(pipeline, schemas, sources, Quarantine(options.quarantine, pipeline.name))
-    sinks = {id(n): _sink(n) for n in nodes if isinstance(n, Write)}
+    sinks = {id(n): _sink(n, f"{pipeline.name}/{labels[id(n)]}") for n in nodes if isinstance(n, Write)}
     if dry:
         return out
     stateful = any(isinstance(n, Window | Join | Process) for n in nodes)
@@ -162,11 +162,14 @@ def _source(node: Read) -> Source:
         raise _located(error, node) from error.__cause__
 
 
-def _sink(node: Write) -> Sink:
+def _sink(node: Write, owner: str) -> Sink:
     try:
-        return node.sink if node.sink is not None else registry.open_sink(node.uri, dict(node.options))
+        sink: Sink = node.sink if node.sink is not None else registry.open_sink(node.uri, dict(node.options))
     except EventideError as error:
         raise _located(error, node) from error.__cause__
+    if hasattr(sink, "owned"):
+        sink.owned(owner)
+    return sink
 
 
 def _located(error: EventideError, node: Read | Write) -> EventideError:

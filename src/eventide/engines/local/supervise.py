@@ -18,10 +18,10 @@ from eventide.engines.local.checkpoint import CheckpointStore
 from eventide.engines.local.loop import Loop, Totals
 from eventide.engines.local.metrics import RunMetrics
 from eventide.engines.local.options import LocalOptions
-from eventide.engines.local.plan import plan
+from eventide.engines.local.plan import Plan, plan
 from eventide.engines.local.result import Progress, RunResult
 from eventide.engines.local.watch import watched
-from eventide.errors import CheckpointError, LogLockedError
+from eventide.errors import CheckpointError, LogError, LogLockedError, UnavailableError
 from eventide.log.lock import FileLock
 from eventide.model.pipeline import Pipeline
 from eventide.model.protocols import Position
@@ -84,7 +84,7 @@ class _Attempts:
             self._circuit.trying()
             try:
                 options = self._where_to_begin()
-                made = plan(self._pipeline, options)
+                made = self._planned(options)
                 made.quarantine.run = self._metrics.run
                 loop = Loop(
                     made,
@@ -109,6 +109,16 @@ class _Attempts:
                     on_progress(self._waiting(error))
                 if stop.wait(wait):
                     raise
+
+    def _planned(self, options: LocalOptions) -> Plan:
+        try:
+            return plan(self._pipeline, options)
+        except (LogError, OSError) as error:
+            if not self._opened:
+                raise
+            # All of it was here before: what cannot be found now, such as a log on another disk, may come back.
+            msg = f"what was there before cannot be opened: {error}"
+            raise UnavailableError(msg, hint="see whether a disk or folder was taken away") from error
 
     def _where_to_begin(self) -> LocalOptions:
         """After a failure: from the newest checkpoint if it is of this run, else as it was begun."""
