@@ -22,7 +22,7 @@ from eventide.errors import EventideError, RunError
 from eventide.model.protocols import Position
 from eventide.model.state import State
 
-__all__ = ["Checkpointer", "Done"]
+__all__ = ["Checkpointer", "Done", "told"]
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ class Checkpointer:
         self._begun = time.monotonic()
         number = self.number + 1
         self._prepared = {
-            label: dict(_told(task, "make durable what it has", partial(task.sink.prepare, number)))
+            label: dict(told(task, "make durable what it has", partial(task.sink.prepare, number)))
             for label, task in self._plan.sinks.items()
         }
         checkpoint = None
@@ -157,7 +157,7 @@ class Checkpointer:
             raise error
         number = self.number + 1
         for label, task in self._plan.sinks.items():
-            _told(task, "commit", partial(task.sink.commit, number, self._prepared[label]))
+            told(task, "commit", partial(task.sink.commit, number, self._prepared[label]))
         if self._store is not None:
             self._plan.quarantine.commit(number, self._refused)
         self.number = number
@@ -180,7 +180,7 @@ class Checkpointer:
             self._thread = None
 
 
-def _told(task: WriteTask, what: str, call: Callable[[], T]) -> T:
+def told(task: WriteTask, what: str, call: Callable[[], T]) -> T:
     """Call a sink, and say which one it was when it fails."""
     try:
         return call()

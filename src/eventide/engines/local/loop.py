@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from eventide.engines.local.checkpoint import Checkpoint, CheckpointStore
-from eventide.engines.local.checkpointing import Checkpointer, Done
+from eventide.engines.local.checkpointing import Checkpointer, Done, told
 from eventide.engines.local.feed import WAKE, Feed, Item, Items
 from eventide.engines.local.ledger import Ledger
 from eventide.engines.local.metrics import RunMetrics
@@ -177,10 +177,10 @@ class Loop:
         states: Mapping[str, Any] = found.manifest["sinks"] if found is not None else {}
         nodes = {label: node for node, label in self._plan.pipeline.labels.items()}
         for label, task in self._plan.sinks.items():
-            task.sink.open(self._plan.schemas[nodes[label], MAIN], states.get(label))
+            told(task, "open", partial(task.sink.open, self._plan.schemas[nodes[label], MAIN], states.get(label)))
             if found is not None and label in states:
                 # The crash may have come between the checkpoint and the commit of what it prepared.
-                task.sink.commit(found.number, states[label])
+                told(task, "commit", partial(task.sink.commit, found.number, states[label]))
 
     def _open_feeds(self) -> None:
         rows = self._options.batch_rows or (_QUERY_ROWS if self._plan.queries else _ROWS)
