@@ -24,7 +24,7 @@ import pytest
 
 import eventide as ev
 from eventide import registry
-from eventide.errors import EventideError, SchemaError
+from eventide.errors import DataError, EventideError, SchemaError
 from eventide.log import Log
 from eventide.model.time import EVENT_TIME
 
@@ -412,3 +412,46 @@ def test_fifty_million_rows_in_a_few_kilobytes(tmp_path: Path) -> None:
     said, peak = watched(path, tmp_path / "log")
     assert said[:2] == ["ran", str(count)]
     assert peak < 2500  # the rows themselves, which memory:// keeps, are 800 MiB
+
+
+# -- what the fuzzer found, made by hand
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.sparse_union([]),
+        pa.dictionary(pa.int32(), pa.sparse_union([])),
+        pa.list_(pa.struct([("a", pa.dense_union([]))])),
+    ],
+)
+def test_a_union_of_nothing_ends_no_process(kind: pa.DataType) -> None:
+    """Arrow ends the process when it makes an array of such a type; the schema is refused before."""
+    data = pa.schema([("a", kind)]).serialize().to_pybytes() + b"\xff\xff\xff\xff\0\0\0\0"
+    with pytest.raises(DataError, match="no types"):
+        registry.resolve("format", "arrow").decode(data)
+
+
+def test_a_union_without_a_good_batch(tmp_path: Path) -> None:
+    schema = pa.schema([("a", pa.sparse_union([pa.field("n", pa.int64())]))])
+    found = registry.resolve("format", "arrow").decode(
+        schema.serialize().to_pybytes() + b"\xff\xff\xff\xff\x10\0\0\0broken"
+    )
+    assert found.batch.num_rows == 0
+    assert found.batch.schema == schema
+    assert len(found.bad) == 1
+
+
+def test_half_of_a_surrogate_pair_where_nothing_says_the_schema() -> None:
+    decode = registry.resolve("format", "json").decode
+    for bad in (b'{"a":"\\ud800","x":NaN}', b'{"a":"\xed\xa0\x80","x":NaN}', b'{"\\udc00":1}'):
+        found = decode(b'{"a":"ok"}\n' + bad)
+        assert found.batch.column("a").to_pylist() == ["ok"]
+        assert [b.data for b in found.bad] == [bad]
+
+
+@pytest.mark.parametrize("blank", [b"\t", b"  ", b" \n\t\n", b"\x0b\n \n"])
+def test_blanks_are_rows(blank: bytes) -> None:
+    found = registry.resolve("format", "csv").decode(blank, schema=SCHEMA, header=False)
+    assert found.batch.num_rows == 0
+    assert len(found.bad) == len(blank.strip(b"\n").split(b"\n"))

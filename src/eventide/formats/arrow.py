@@ -101,11 +101,30 @@ def _open(buffer: pa.Buffer, where: str) -> tuple[Any, bool]:
     is_file = bytes(buffer[: len(_FILE_MAGIC)]) == _FILE_MAGIC
     try:
         reader = pa.ipc.open_file(buffer) if is_file else pa.ipc.open_stream(buffer)
-        _ = reader.schema.names  # a name that is not UTF-8 shows only when it is looked at
+        _check_schema(reader.schema)
     except _BROKEN as error:
         msg = f"{where or 'the data'} cannot be read as Arrow IPC: {error}"
         raise DataError(msg, hint="is it another format, or was the file not finished?") from None
     return reader, is_file
+
+
+def _check_schema(schema: pa.Schema) -> None:
+    """Raise what is wrong with a schema from elsewhere, before an array is made of it.
+
+    Names that are not UTF-8 show only when they are looked at, types that Python has no arrays for only when one is
+    made, and a union of no types ends the process then.
+    """
+    fields = list(schema)
+    while fields:
+        field = fields.pop()
+        _, kind = field.name, field.type
+        if pa.types.is_union(kind) and not kind.num_fields:
+            msg = f"column {field.name!r} is a union of no types"
+            raise ValueError(msg)
+        if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+            fields.append(pa.field("values", kind.value_type))
+        fields += [kind.field(i) for i in range(kind.num_fields)] if pa.types.is_nested(kind) else []
+    empty(schema)
 
 
 def _check_columns(found: pa.Schema, wanted: pa.Schema, where: str) -> None:
@@ -173,7 +192,7 @@ def _open_path(file: pa.MemoryMappedFile, path: str | PathLike[str]) -> tuple[An
     file.seek(0)
     try:
         reader = pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)
-        _ = reader.schema.names
+        _check_schema(reader.schema)
     except _BROKEN as error:
         msg = f"{path} cannot be read as Arrow IPC: {error}"
         raise DataError(msg, hint="is it another format, or was the file not finished?") from None

@@ -166,4 +166,11 @@ def empty(schema: pa.Schema) -> pa.RecordBatch:
     >>> empty(pa.schema([("a", pa.int64())])).num_rows
     0
     """
-    return pa.RecordBatch.from_arrays([pa.nulls(0, f.type) for f in schema], schema=schema)
+    return pa.RecordBatch.from_arrays([_no_values(f.type) for f in schema], schema=schema)
+
+
+def _no_values(kind: pa.DataType) -> pa.Array:
+    try:
+        return pa.array([], kind)
+    except pa.ArrowNotImplementedError:  # unions
+        return pa.nulls(0, kind)
