@@ -5,6 +5,7 @@ Runs with and without take turns over the same log. A checkpoint counts from the
 
 from __future__ import annotations
 
+import math
 import shutil
 import statistics
 import tempfile
@@ -54,14 +55,17 @@ def prepare(job: Job) -> Callable[[], Figures]:
     run(""), run("1s")
 
     def measure() -> Figures:
-        _, bare = run("")
+        bare, seconds = math.inf, math.inf
         with _Watched() as seen:
-            found, seconds = run("1s")
+            for _ in range(2):  # in turn, and the better of two each: what else runs here disturbs one or the other
+                bare = min(bare, run("")[1])
+                found, with_them = run("1s")
+                seconds = min(seconds, with_them)
         large = [each for each in seen.made if each[2] > 0.5 * max(size for _, _, size in seen.made)]
         return {
             "rate": found.rows_in / seconds,
             "overhead_percent": 100 * (seconds / bare - 1),
-            "checkpoints": len(seen.made),
+            "checkpoints": len(seen.made) / 2,
             "cut_ms": statistics.median(cut for cut, _, _ in large) * 1e3,
             "checkpoint_ms": statistics.median(whole for _, whole, _ in large) * 1e3,
             "megabytes": statistics.median(size for _, _, size in large) / 1e6,

@@ -116,6 +116,7 @@ def prepare(job: Job) -> Callable[[], Figures]:
         for keys, victim in victims.items():
             shutil.rmtree(victim.folder / "checkpoints")
             shutil.copytree(kept[keys], victim.folder / "checkpoints")
+            os.sync()  # the copy must not still be on its way to the disk while the process reads it
             seconds[keys] = victim.restart()
         return {
             "rate": STATES[0] / seconds[STATES[0]],
