@@ -2,6 +2,7 @@
 # make test   install what the tests need and run everything
 # make check  lint, types, layers and the fast tests, in two minutes
 # make fuzz   the long random tests
+# make soak   random faults for ten minutes (MINUTES=60), outputs compared all the time
 # make bench  ours beside the peers in one run: make bench ID=w2 (all: make bench)
 # make bench-peers  the peers' environments
 
@@ -17,7 +18,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types layers docs servers fuzz bench bench-peers conform clean
+.PHONY: help install demo test check lint types layers docs servers fuzz soak bench bench-peers conform clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -77,6 +78,9 @@ test: $(VENV)/.dev .venvs/beam/.done servers lint types layers
 fuzz: $(VENV)/.dev
 	$(BIN)/python tests/fuzz/fuzz_run.py --count 100000
 	EVENTIDE_HYPOTHESIS=fuzz $(BIN)/pytest -n 2 tests/property tests/semantics tests/joins tests/operators tests/kernel tests/log tests/formats
+
+soak: $(VENV)/.dev servers
+	EVENTIDE_SOAK_MINUTES=$(or $(MINUTES),10) $(BIN)/pytest -q tests/crash/test_soak.py
 
 conform: $(VENV)/.dev .venvs/beam/.done
 	EVENTIDE_BEAM_PYTHON=$(abspath .venvs/beam/bin/python) $(BIN)/eventide conform --suite beam-transcripts

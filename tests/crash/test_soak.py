@@ -1,4 +1,4 @@
-"""The soak under random faults; how long is EVENTIDE_SOAK_MINUTES (1)."""
+"""The soak under random faults, where EVENTIDE_SOAK_MINUTES says for how long; what it compares with, always."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from crash_suite import COMMAND, torture
 from eventide.testing.crash.events import make_batch
 from eventide.testing.crash.model import PAUSE, WINDOW, Model, check
 
-MINUTES = os.environ.get("EVENTIDE_SOAK_MINUTES", "1")
+MINUTES = os.environ.get("EVENTIDE_SOAK_MINUTES", "")
 
 
 @pytest.mark.slow
 @pytest.mark.soak
+@pytest.mark.skipif(not MINUTES, reason="a soak is run where EVENTIDE_SOAK_MINUTES says for how long: make soak")
 def test_soak(tmp_path: Path) -> None:
     code, report, said = torture("soak", "--minutes", MINUTES, folder=tmp_path)
     assert code == 0, said

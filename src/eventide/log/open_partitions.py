@@ -161,11 +161,11 @@ class OpenPartitions:
             self._closed = True
             if self.flusher is not None:
                 self.flusher.close()
-            failed: EventideError | None = None
+            failed: Exception | None = None
             for writer in self._writers.values():
                 try:
                     writer.close()
-                except EventideError as error:  # the others are closed all the same
+                except Exception as error:  # the others are closed all the same
                     failed = failed or error
             if failed is not None:
                 raise failed
