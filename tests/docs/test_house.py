@@ -53,6 +53,12 @@ def test_all_is_what_can_be_imported() -> None:
         assert hasattr(eventide, name)
 
 
+def test_test_modules_have_names_of_their_own() -> None:
+    """Two of one name cannot be collected in one process, whatever folders they are in."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_import_is_light() -> None:
     code = (
         "import sys, eventide; heavy = [m for m in ('polars', 'numba', 'duckdb', 'pandas', 'matplotlib', 'typer', 'rich')"

@@ -89,7 +89,7 @@ def run_through_engine(readings: pa.RecordBatch, options: dict[str, object]) -> 
     memory = registry.resolve("connector", "memory")
     scored, incidents = memory.MemorySink(), memory.MemorySink()
     found = analyse(read(memory.MemorySource(readings)), options=options)
-    job = pipeline(found.scored.write(scored, name="scored"), found.incidents.write(incidents, name="incidents"))
+    job = pipeline(found.scored.write(scored, name="judged"), found.incidents.write(incidents, name="found"))
     registry.resolve("engine", "local").run(job)
     return scored.table().sort_by([("stream", "ascending"), ("timestamp", "ascending")]), incidents.table()
 
