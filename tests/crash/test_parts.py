@@ -18,6 +18,7 @@ from eventide.testing.crash.ending import EndingSource, write_ends
 from eventide.testing.crash.events import PARTITIONS, SCHEMAS, make_batch, plain_readings
 from eventide.testing.crash.outputs import compare, read_outputs, row_counts, topic_rows
 from eventide.testing.crash.pipeline import pipeline
+from eventide.testing.crash.points import _Watcher, phase_of
 from eventide.testing.crash.produce import make_topics, produce
 from eventide.testing.crash.strace import _group
 
@@ -139,3 +140,14 @@ def test_hits_are_spread(count: int, hits: int) -> None:
 )
 def test_calls_are_grouped_by_file(path: str, group: str) -> None:
     assert _group(path) == group
+
+
+def test_a_failing_disk_keeps_the_watched_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher = _Watcher(tmp_path, "", count=None, slow=0.0)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.pwrite", full)
+    assert watcher.around("sink.close", lambda: "closed")() == "closed"
+    assert phase_of(tmp_path) == "closing"

@@ -145,7 +145,8 @@ class _Epoch:
             if victim.code is not None:
                 victim = self._again(victim)
             if time.monotonic() > until:
-                self._problem = f"the run did not come to its end: {tail_of(self._folder)}"
+                victim.abort()  # it says where its threads are
+                self._problem = f"the run did not come to its end: {tail_of(self._folder, characters=6000)}"
         victim.kill()
         batches = produced(self._folder)
         self._soak.batches += batches
