@@ -139,11 +139,13 @@ class _Epoch:
             producer.kill()
             producer = self._producer()
         producer.kill()
-        until = time.monotonic() + HUNG
+        until, newest = time.monotonic() + HUNG, self._newest()
         while not self._problem and victim.wait(0.05) != 0:
             self._sample(victim)
             if victim.code is not None:
                 victim = self._again(victim)
+            if newest != self._newest():  # slow sinks and much to catch up with are no standstill
+                until, newest = time.monotonic() + HUNG, self._newest()
             if time.monotonic() > until:
                 victim.abort()  # it says where its threads are
                 self._problem = f"the run did not come to its end: {tail_of(self._folder, characters=6000)}"
@@ -154,6 +156,9 @@ class _Epoch:
         self._soak.tally.judge(
             self._place, self._folder, seed=self._seed, batches=batches, problem=self._problem, lives=lives
         )
+
+    def _newest(self) -> str:
+        return max((path.name for path in (self._folder / "checkpoints").glob("*/chk-????????")), default="")
 
     def _producer(self) -> Child:
         folder, seed = self._folder, self._seed
