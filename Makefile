@@ -10,6 +10,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ID     ?= all
+# Minutes of random faults in `make test`; beside the other tests, most of which take their turn meanwhile.
+SOAK   := $(if $(CI),10,1)
 # Real data is used when it is there; an outside user has none and the tests say what they skipped.
 ifeq ($(origin EVENTIDE_DATA), undefined)
 ifneq ($(wildcard ../shared/data),)
@@ -71,7 +73,8 @@ servers:
 	fi
 
 test: $(VENV)/.dev .venvs/beam/.done servers lint types layers
-	EVENTIDE_HYPOTHESIS=ci EVENTIDE_BEAM_PYTHON=$(abspath .venvs/beam/bin/python) $(BIN)/pytest -n 2 -m 'not fuzz'
+	EVENTIDE_HYPOTHESIS=ci EVENTIDE_BEAM_PYTHON=$(abspath .venvs/beam/bin/python) EVENTIDE_SOAK_MINUTES=$(SOAK) \
+	    $(BIN)/pytest -n 2 --dist worksteal -m 'not fuzz'
 	# the same without the compiled kernels: they are optional and must change nothing
 	EVENTIDE_COMPILED=0 EVENTIDE_HYPOTHESIS=fast $(BIN)/pytest -q -n 2 -m 'not slow and not fuzz' tests/kernel tests/joins tests/property tests/keyed tests/engine
 
