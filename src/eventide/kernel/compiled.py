@@ -49,7 +49,7 @@ def compiled(function: F) -> F:
     >>> follow = compiled(follow_loop) if have_compiler() else follow_loop
     >>> import numpy as np
     >>> follow(np.array([1, 9, 2]), 0, 3)
-    (9, True)
+    (1, 9, 9, True)
     """
     import numba
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from eventide.kernel.compiled import compiled, have_compiler
 from eventide.model.batch import Int64Array
 from eventide.model.time import MAX_TIME, MIN_TIME
 
-__all__ = ["CONFIRM", "PartitionWatermark", "Verdict"]
+__all__ = ["CONFIRM", "PartitionWatermark", "Passed", "Verdict"]
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -41,29 +42,64 @@ class Verdict:
     strays: BoolArray | None
 
 
-def follow_loop(times: Int64Array, newest: int, lateness: int) -> tuple[int, bool]:
-    """Return the newest time after a batch, and whether a row was behind the watermark it met; compiled."""
+class Passed(NamedTuple):
+    """What one pass over the times of a batch finds.
+
+    Parameters
+    ----------
+    low, high
+        The earliest and the latest, ns.
+    newest
+        The newest event time after the batch, ns.
+    behind
+        Whether a row was behind the watermark it met.
+    """
+
+    low: int
+    high: int
+    newest: int
+    behind: bool
+
+
+def follow_loop(times: Int64Array, newest: int, lateness: int) -> tuple[int, int, int, bool]:
+    """Return the fields of `Passed`; compiled.
+
+    The earliest and the latest of some times are found in vector instructions, and mostly they tell that no row can
+    be behind. Only where they do not, rows are looked at one by one.
+    """
     behind = False
-    for i in range(times.size):
-        t = times[i]
-        if t > newest:
-            newest = t
-        elif newest - t > lateness:
-            behind = True
-    return newest, behind
+    low = high = times[0]
+    least = MIN_TIME + lateness  # below it there is no watermark yet; and times may lie further apart than int64 holds
+    for begin in range(0, times.size, 128):
+        part = times[begin : begin + 128]
+        first = last = part[0]
+        for i in range(part.size):
+            first = min(first, part[i])
+            last = max(last, part[i])
+        low = min(low, first)
+        high = max(high, last)
+        most = max(newest, last)
+        if not behind and most > least and first < most - lateness:
+            for t in part:
+                newest = max(newest, t)
+                if newest > least and t < newest - lateness:
+                    behind = True
+        newest = most
+    return low, high, newest, behind
 
 
-def _follow(times: Int64Array, newest: int, lateness: int) -> tuple[int, bool]:
-    """Return the newest time after a batch, and whether a row was behind the watermark it met."""
+def _follow(times: Int64Array, newest: int, lateness: int) -> Passed:
     if have_compiler():
-        top, behind = _compiled_follow()(times, newest, lateness)
-        return int(top), bool(behind)
+        low, high, top, behind = _compiled_follow()(times, newest, lateness)
+        return Passed(int(low), int(high), int(top), bool(behind))
     running = np.maximum(np.maximum.accumulate(times), newest)
-    return int(running[-1]), bool(((running - times) > lateness).any())
+    timed = running > MIN_TIME + lateness
+    behind = bool((times[timed] < running[timed] - lateness).any())
+    return Passed(int(times.min()), int(times.max()), int(running[-1]), behind)
 
 
 @functools.cache
-def _compiled_follow() -> Callable[[Int64Array, int, int], tuple[int, bool]]:
+def _compiled_follow() -> Callable[[Int64Array, int, int], tuple[int, int, int, bool]]:
     return compiled(follow_loop)
 
 
@@ -109,7 +145,17 @@ class PartitionWatermark:
         """
         self.newest = max(self.newest, min(time, MAX_TIME - self.lateness) + self.lateness)
 
-    def push(self, times: Int64Array, *, others: int | None = None) -> Verdict:
+    def look(self, times: Int64Array) -> Passed:
+        """Return what a batch of at least one row would do, without taking it.
+
+        Examples
+        --------
+        >>> PartitionWatermark(lateness=5).look(np.array([20, 10], np.int64))
+        Passed(low=10, high=20, newest=20, behind=True)
+        """
+        return _follow(times, self.newest, self.lateness)
+
+    def push(self, times: Int64Array, *, others: int | None = None, passed: Passed | None = None) -> Verdict:
         """Take the event times of a batch in order of arrival.
 
         Parameters
@@ -119,14 +165,18 @@ class PartitionWatermark:
         others
             The lowest watermark of the other partitions, if there are any: the stream's watermark is never
             above it.
+        passed
+            What `look` has said of these times just now, which saves a pass.
         """
         if not times.size:
             return Verdict(None, None)
         strays = self._strays(times) if self.max_jump else None
         trusted = times if strays is None else np.where(strays, MIN_TIME, times)
         before = self.newest
-        self.newest, behind = _follow(trusted, before, self.lateness)
-        if not behind or (others is not None and others <= MIN_TIME):
+        if passed is None or strays is not None:
+            passed = self.look(trusted)
+        self.newest = passed.newest
+        if not passed.behind or (others is not None and others <= MIN_TIME):
             return Verdict(None, strays)
         running = np.empty_like(times)
         running[0] = before

@@ -52,6 +52,8 @@ class Step:
         Processing time, ns since 1970, as recorded; `MIN_TIME` where the step brings no tick.
     end
         The input is complete; `watermark` is then `MAX_TIME`.
+    span
+        The earliest and the latest event time of the batch, where they are known already.
     """
 
     seq: int
@@ -60,6 +62,7 @@ class Step:
     watermark: int
     clock: int = MIN_TIME
     end: bool = False
+    span: tuple[int, int] | None = None
 
 
 class Emit(NamedTuple):

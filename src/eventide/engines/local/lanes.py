@@ -49,7 +49,7 @@ class Lane:
     def push(self, step: Step, hashes: Hashes | None) -> list[Emit]:
         """Push a step, after taking the lane's rows out of it where the hashes of its keys are given."""
         if hashes is not None and step.batch is not None:
-            step = replace(step, batch=own_rows(step.batch, hashes, self.groups))
+            step = replace(step, batch=own_rows(step.batch, hashes, self.groups), span=None)
         return self.machine.push(step)
 
 

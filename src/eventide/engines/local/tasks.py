@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,7 @@ from eventide.engines.local.counts import Counts
 from eventide.engines.local.lanes import Lane, Workers
 from eventide.errors import DataError, EventideError, RunError
 from eventide.kernel.watermarks import PartitionWatermark
-from eventide.kernel.window.order import time_span
-from eventide.model.batch import WATERMARK_COLUMN, Int64Array, as_event_time, concat, event_times, visible
+from eventide.model.batch import WATERMARK_COLUMN, as_event_time, concat, event_times, visible
 from eventide.model.machine import DUPLICATES, LATE, MAIN, Step
 from eventide.model.protocols import BadInput, Chunk, Sink
 from eventide.model.state import State, StateMerger
@@ -61,9 +60,7 @@ def _rows_as_bytes(batch: pa.RecordBatch) -> tuple[str, list[bytes]]:
     return "json", lines
 
 
-def _at_the_edge(times: Int64Array) -> bool:
-    low, high = time_span(times)
-    return low < _FIRST or high > _LAST
+Span: TypeAlias = "tuple[int, int] | None"
 
 
 class Flow(NamedTuple):
@@ -74,6 +71,8 @@ class Flow(NamedTuple):
     clock: int = MIN_TIME
     end: bool = False
     partition: str = ""
+    span: Span = None
+    """The earliest and the latest event time, where they are known already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,16 +190,16 @@ class AssignTask:
             self.watermark = MAX_TIME
             send(targets, Flow(None, MAX_TIME, flow.clock, end=True))
             return
-        batch = None
+        batch = span = None
         if flow.batch is not None and flow.batch.num_rows:
             self.counts.rows_in += flow.batch.num_rows
             self.seen[flow.partition] = flow.clock
-            batch = self._assign(flow.batch, flow.partition)
+            batch, span = self._assign(flow.batch, flow.partition)
             self.counts.rows_out += batch.num_rows
         if flow.watermark > MIN_TIME:  # a heartbeat: before event time is assigned nothing else has a watermark
             self._generator(flow.partition).heartbeat(flow.watermark)
         self.watermark = max(self.watermark, self._lowest(flow.clock))
-        send(targets, Flow(batch, self.watermark, flow.clock))
+        send(targets, Flow(batch, self.watermark, flow.clock, span=span))
 
     def _lowest(self, clock: int) -> int:
         idle = self.event_time.idle
@@ -216,7 +215,7 @@ class AssignTask:
             self.partitions[partition] = PartitionWatermark(self.event_time.lateness, self.event_time.max_jump)
         return self.partitions[partition]
 
-    def _assign(self, batch: pa.RecordBatch, partition: str) -> pa.RecordBatch:
+    def _assign(self, batch: pa.RecordBatch, partition: str) -> tuple[pa.RecordBatch, Span]:
         name = self.event_time.column
         index = batch.schema.get_field_index(name)
         told = batch.column(index)
@@ -224,20 +223,26 @@ class AssignTask:
         made = batch.set_column(index, name, times) if times is not told else batch
         if times.null_count:
             made, batch = self._reject(made, batch, np.asarray(times.is_null()), reason=_NO_TIME, partition=partition)
-        if made.num_rows and _at_the_edge(event_times(made, name)):
-            times = event_times(made, name)
-            edge = (times < _FIRST) | (times > _LAST)
-            made, batch = self._reject(made, batch, edge, reason=_EDGE, partition=partition)
         if not made.num_rows:
-            return made
+            return made, None
         generator = self._generator(partition)
+        values = event_times(made, name)
+        passed = generator.look(values)
+        if passed.low < _FIRST or passed.high > _LAST:
+            edge = (values < _FIRST) | (values > _LAST)
+            made, batch = self._reject(made, batch, edge, reason=_EDGE, partition=partition)
+            if not made.num_rows:
+                return made, None
+            values = event_times(made, name)
+            passed = generator.look(values)
         others = [w.watermark for p, w in self.partitions.items() if p != partition]
-        verdict = generator.push(event_times(made, name), others=min(others) if others else None)
+        verdict = generator.push(values, others=min(others) if others else None, passed=passed)
         if verdict.marks is not None:
             made = made.append_column(WATERMARK_COLUMN, pa.array(verdict.marks, pa.int64()))
         if verdict.strays is not None:
             made, _ = self._reject(made, batch, verdict.strays, reason=_STRAY, partition=partition)
-        return made
+            return made, None
+        return made, (passed.low, passed.high)
 
     def _reject(
         self, made: pa.RecordBatch, came: pa.RecordBatch, bad: BoolArray, *, reason: str, partition: str
@@ -331,7 +336,7 @@ class MachineTask:
         self.known[port] = flow.watermark
         self.ended[port] = self.ended[port] or flow.end
         self.counts.rows_in += rows
-        step = Step(self.seq, port, flow.batch if rows else None, flow.watermark, flow.clock, flow.end)
+        step = Step(self.seq, port, flow.batch if rows else None, flow.watermark, flow.clock, flow.end, flow.span)
         self.seq += 1
         try:
             emits = self.workers.push(self.lanes, step, keys=self.keys[port])

@@ -22,7 +22,7 @@ from eventide.kernel.hashing import key_groups, key_hashes
 from eventide.kernel.keys import KeyIndex
 from eventide.kernel.keys_words import NO_MASK, Mask, buffer_view
 from eventide.kernel.window.blocks import MOST_PANES, Block, Groups, Helpers
-from eventide.kernel.window.filling import fill
+from eventide.kernel.window.filling import Sharing, fill
 from eventide.kernel.window.fused import fused
 from eventide.kernel.window.grid import grid_of
 from eventide.kernel.window.order import time_span
@@ -136,7 +136,7 @@ class AlignedWindowMachine:
         self._writer = ResultWriter(
             window_schema(node, self._schema, self._keys), self._grid, keys=self._make_keys(1), at_end=self._at_end
         )
-        self._helpers: Helpers | None = None
+        self._sharing: Sharing | None = None
         self._spares: list[Block] = []
         self._taken = 0
         self._clear()
@@ -164,8 +164,8 @@ class AlignedWindowMachine:
         helpers
             The other threads.
         """
-        self._helpers = helpers if self._fused is not None and helpers.others else None
-        return self._helpers is not None
+        self._sharing = Sharing(helpers) if self._fused is not None and helpers.others else None
+        return self._sharing is not None
 
     # -- rows -----------------------------------------------------------------------------------------
 
@@ -181,7 +181,7 @@ class AlignedWindowMachine:
         late = None
         batch = step.batch
         if batch is not None and batch.num_rows:
-            late = self._take(batch)
+            late = self._take(batch, step.span)
         watermark = MAX_TIME if step.end else step.watermark
         out: list[Emit] = []
         if watermark > self._watermark:
@@ -194,12 +194,12 @@ class AlignedWindowMachine:
             out.append(Emit(LATE, late))
         return out
 
-    def _take(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
+    def _take(self, batch: pa.RecordBatch, span: tuple[int, int] | None) -> pa.RecordBatch | None:
         """Put the rows of a batch into their panes and return those that are late for all their windows."""
         schema = batch.schema
         times: Int64Array = buffer_view(batch.column(schema.get_field_index(self._event_time)), "i8")  # type: ignore[assignment]
         grid = self._grid
-        low, high = time_span(times)
+        low, high = span or time_span(times)
         first, last = grid.pane_of(low), grid.pane_of(high)
         marks = schema.get_field_index(WATERMARK_COLUMN)
         if marks < 0 and self._closed < grid.first_window(first):
@@ -236,7 +236,7 @@ class AlignedWindowMachine:
         first, last = span
         if self._fused is not None and not select.size and last - first < _FEW_PANES:
             blocks = self._cover(held, _NO_PANES, span, wide=False)
-            fill(blocks, batch, times, fused=self._fused, grid=self._grid, helpers=self._helpers)
+            fill(blocks, batch, times, fused=self._fused, grid=self._grid, sharing=self._sharing)
             self._taken += times.size
             return
         for block in held:

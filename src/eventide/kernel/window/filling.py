@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -13,10 +17,43 @@ from eventide.kernel.window.fused import Fused, Rows
 from eventide.kernel.window.grid import Grid
 from eventide.model.batch import Int64Array
 
-__all__ = ["SHARED_ROWS", "fill"]
+__all__ = ["SHARED_ROWS", "Sharing", "fill"]
 
 SHARED_ROWS = 16_384
 """Below so many rows waking another thread costs more than it saves."""
+
+
+_SLOWER, _FASTER = 0.95, 1.02
+_LEAST, _MOST = 0.4, 2.5
+
+
+@dataclass(slots=True)
+class Sharing:
+    """Other threads, and how many rows each takes for one row of the calling thread: so many that nobody waits.
+
+    The calling thread has also to find panes and to emit results; the others must be scheduled. What that costs
+    is learned from who waits for whom. The results do not depend on it, because sums have no order.
+
+    Parameters
+    ----------
+    helpers
+        The other threads.
+    rate
+        Rows of another thread for one of the calling thread.
+    """
+
+    helpers: Helpers
+    rate: float = 1.0
+
+    def edges(self, rows: int) -> list[int]:
+        """Return where the rows of each thread begin, the calling one first, and where the last ones end."""
+        others = self.helpers.others
+        own = rows / (1.0 + self.rate * others)
+        return [0, *(round(own + (rows - own) * i / others) for i in range(others)), rows]
+
+    def learn(self, ready: bool) -> None:
+        """Say whether another thread was ready when its rows were needed."""
+        self.rate = min(max(self.rate * (_FASTER if ready else _SLOWER), _LEAST), _MOST)
 
 
 def fill(
@@ -26,7 +63,7 @@ def fill(
     *,
     fused: Fused,
     grid: Grid,
-    helpers: Helpers | None,
+    sharing: Sharing | None,
 ) -> None:
     """Add all rows of a batch.
 
@@ -40,12 +77,13 @@ def fill(
         The compiled pass.
     grid
         The panes.
-    helpers
+    sharing
         Other threads, if there are any.
     """
+    helpers = sharing.helpers if sharing is not None else None
     shared = helpers is not None and batch.num_rows >= SHARED_ROWS and all(b.shares(batch.num_rows) for b in blocks)
-    if helpers is not None and shared and len(blocks) <= 2 * helpers.others:
-        _share_rows(helpers, fused, batch, times, blocks=blocks, grid=grid)
+    if sharing is not None and shared and len(blocks) <= 4 * sharing.helpers.others:
+        _share_rows(sharing, fused, batch, times, blocks=blocks, grid=grid)
         return
     parts = _parts(fused, batch, times, blocks=blocks, grid=grid)
     if helpers is not None and shared and parts[0].rows is not None:
@@ -101,20 +139,51 @@ def _share_panes(helpers: Helpers, parts: list[_Part]) -> list[_Part]:
 
 
 def _share_rows(
-    helpers: Helpers, fused: Fused, batch: pa.RecordBatch, times: Int64Array, *, blocks: list[Block], grid: Grid
+    sharing: Sharing, fused: Fused, batch: pa.RecordBatch, times: Int64Array, *, blocks: list[Block], grid: Grid
 ) -> None:
     """Let each thread add some rows, the other threads to twins of the blocks."""
-    others, rows = helpers.others, batch.num_rows
+    helpers = sharing.helpers
     for block in blocks:
         block.take_back()
-    edges = [rows * i // (others + 1) for i in range(others + 2)]
-    cuts = [(batch.slice(a, b - a), times[a:b]) for a, b in itertools.pairwise(edges)]
+    cuts = [(batch.slice(a, b - a), times[a:b]) for a, b in itertools.pairwise(sharing.edges(batch.num_rows))]
 
-    def add(index: int, into: list[Block]) -> None:
-        _add(_parts(fused, *cuts[index], blocks=into, grid=grid))
+    def parts(index: int, into: list[Block]) -> list[_Part]:
+        return _parts(fused, *cuts[index], blocks=into, grid=grid)
 
-    twins = [block.twins(others) for block in blocks]
-    pending = [Pending(helpers.start(add, i + 1, [t[i] for t in twins])) for i in range(others)]
-    add(0, blocks)
-    for block in blocks:
-        block.wait_for(pending)
+    twins = [block.twins(helpers.others) for block in blocks]
+    works = []
+    for i in range(helpers.others):
+        work = _Work(sharing, len(blocks))
+        helpers.start(work.run, partial(parts, i + 1, [of[i] for of in twins]))
+        works.append(work)
+    _add(parts(0, blocks))
+    for at, block in enumerate(blocks):
+        block.wait_for([Pending(partial(work.wait, at)) for work in works])
+
+
+class _Work:
+    """What another thread adds to twins, oldest pane first: the oldest is the first that somebody wants to read."""
+
+    def __init__(self, sharing: Sharing, blocks: int) -> None:
+        self._sharing = sharing
+        self._done = [threading.Event() for _ in range(blocks)]
+        self._error: BaseException | None = None
+
+    def run(self, parts: Callable[[], list[_Part]]) -> None:
+        """Add everything; in the other thread."""
+        try:
+            for part, done in zip(parts(), self._done, strict=True):
+                _add([part])
+                done.set()
+        except BaseException as error:
+            self._error = error
+            for done in self._done:
+                done.set()
+
+    def wait(self, at: int) -> None:
+        """Wait until one twin has its rows."""
+        done = self._done[at]
+        self._sharing.learn(done.is_set())
+        done.wait()
+        if self._error is not None:
+            raise self._error
