@@ -24,7 +24,7 @@ _UNDECIDED_SECONDS = 1.0
 """A bounded read waits so long for a transaction that is not decided."""
 
 _SMALL_ROWS = 32_768
-_MOST_ROWS = 1 << 16
+_MOST_ROWS = 1 << 17
 
 
 class LogSource:

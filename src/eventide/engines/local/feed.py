@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeAlias
 
+from eventide.engines.local.spare import Spare
 from eventide.engines.local.times import Times
 from eventide.model.protocols import Chunk, Position, Source, SourceReader
 from eventide.retry import Circuit, RetryPolicy
@@ -57,6 +57,8 @@ class Feed:
         How much may wait.
     policy
         How a failed read is tried again.
+    spare
+        Work for the time in which the queue is full.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Feed:
         max_items: int = 4,
         max_bytes: int = 1 << 26,
         policy: RetryPolicy | None = None,
+        spare: Spare | None = None,
     ) -> None:
         self.read = read
         self.reader: SourceReader = source.open(positions)
@@ -83,6 +86,9 @@ class Feed:
         self._stop = threading.Event()
         self._swap = threading.Lock()  # held while the reader is replaced, and while the loop asks it something
         self._room = threading.Condition()
+        self._spare = spare
+        if spare is not None:
+            spare.attend(self._notify)
         self._waiting_items = self._waiting_bytes = 0
         self._thread = threading.Thread(target=self._loop, name=f"eventide-{read}", daemon=True)
 
@@ -143,16 +149,29 @@ class Feed:
                 item = Item(self.read, tuple(chunks), size=size, arrived=arrived)
                 for chunk in chunks:
                     self._positions[chunk.partition] = chunk.position
-                with self._room:
-                    self._room.wait_for(partial(self._has_room, size))
-                    self._waiting_items += 1
-                    self._waiting_bytes += size
+                self._make_room(size)
                 self.times.busy += time.thread_time() - begun
                 self.times.blocked += time.perf_counter() - arrived
                 if not self._stop.is_set():
                     self._items.put(item)
         except BaseException as error:
             self._items.put(Item(self.read, error=error))
+
+    def _notify(self) -> None:
+        with self._room:
+            self._room.notify()
+
+    def _make_room(self, size: int) -> None:
+        """Wait until so many bytes may wait too, and do other work meanwhile."""
+        while True:
+            with self._room:
+                self._room.wait_for(lambda: self._has_room(size) or self._spare)
+                if self._has_room(size):
+                    self._waiting_items += 1
+                    self._waiting_bytes += size
+                    return
+            if self._spare is not None:
+                self._spare.help()
 
     def _has_room(self, size: int) -> bool:
         if not self._waiting_items or self._stop.is_set():

@@ -31,7 +31,7 @@ __all__ = ["Loop", "Totals"]
 
 _PROGRESS_SECONDS = 0.2
 _FIGURES_SECONDS = 1.0
-_ROWS = 65_536
+_ROWS = 131_072
 _QUERY_ROWS = 524_288
 
 
@@ -193,6 +193,7 @@ class Loop:
                 max_rows=rows,
                 max_bytes=self._options.queue_bytes,
                 policy=self._options.retry_policy,
+                spare=self._plan.spare,
             )
             self._positions[label] = feed.positions
             self._began.setdefault(label, feed.positions)

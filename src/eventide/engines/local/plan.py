@@ -13,6 +13,7 @@ from eventide.engines.local.lanes import Lane, Workers, shares
 from eventide.engines.local.ledger import Ledger
 from eventide.engines.local.options import LocalOptions
 from eventide.engines.local.quarantine import Quarantine
+from eventide.engines.local.spare import Spare
 from eventide.engines.local.tasks import (
     AssignTask,
     ChainTask,
@@ -96,6 +97,7 @@ class Plan:
     tasks: dict[str, Task] = field(default_factory=dict)
     sinks: dict[str, WriteTask] = field(default_factory=dict)
     workers: Workers = field(default_factory=lambda: Workers(1))
+    spare: Spare = field(default_factory=lambda: Spare(1, Workers(1)))
     ticks: bool = False
     queries: bool = False
 
@@ -142,7 +144,9 @@ def plan(pipeline: Pipeline, options: LocalOptions, *, dry: bool = False) -> Pla
     if dry:
         return out
     stateful = any(isinstance(n, Window | Join | Process) for n in nodes)
-    out.workers = Workers(options.lane_count if stateful else 1)
+    lanes = options.lane_count if stateful else 1
+    out.workers = Workers(max(lanes - 1, options.key_lanes) if stateful else 1)
+    out.spare = Spare(lanes, out.workers)
     try:
         _Builder(out, options, sinks).build()
     except BaseException:
@@ -178,7 +182,7 @@ def _located(error: EventideError, node: Read | Write) -> EventideError:
     return type(error)(f"{error.message} ({registry.shown(node.uri)}, {node.origin})", hint=error.hint)
 
 
-def _cannot(workers: Workers) -> bool:
+def _cannot(spare: Spare) -> bool:
     """What a machine says that cannot share the rows of a batch among threads."""
     return False
 
@@ -270,7 +274,7 @@ class _Builder:
     def _machine(self, node: Window | Join | Process, counts: Counts, where: str) -> MachineTask:
         schemas = tuple(self._schema(r) for r in inputs(node))
         whole = build_machine(node, schemas)
-        if getattr(whole, "share", _cannot)(self.plan.workers) or self._lanes(node) == 1:
+        if getattr(whole, "share", _cannot)(self.plan.spare) or self._lanes(node) == 1:
             lanes = [Lane(whole, ALL_GROUPS)]
         else:
             lanes = [Lane(build_machine(node, schemas, groups=g), g) for g in shares(self._lanes(node))]

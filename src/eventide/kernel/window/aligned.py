@@ -22,7 +22,7 @@ from eventide.kernel.hashing import key_groups, key_hashes
 from eventide.kernel.keys import KeyIndex
 from eventide.kernel.keys_words import NO_MASK, Mask, buffer_view
 from eventide.kernel.window.blocks import MOST_PANES, Block, Groups, Helpers
-from eventide.kernel.window.filling import Sharing, fill
+from eventide.kernel.window.filling import Filling
 from eventide.kernel.window.fused import fused
 from eventide.kernel.window.grid import grid_of
 from eventide.kernel.window.order import time_span
@@ -136,7 +136,7 @@ class AlignedWindowMachine:
         self._writer = ResultWriter(
             window_schema(node, self._schema, self._keys), self._grid, keys=self._make_keys(1), at_end=self._at_end
         )
-        self._sharing: Sharing | None = None
+        self._filling = Filling(self._fused, self._grid) if self._fused is not None else None
         self._spares: list[Block] = []
         self._taken = 0
         self._clear()
@@ -164,8 +164,10 @@ class AlignedWindowMachine:
         helpers
             The other threads.
         """
-        self._sharing = Sharing(helpers) if self._fused is not None and helpers.others else None
-        return self._sharing is not None
+        if self._filling is None or not helpers.others:
+            return False
+        self._filling.share(helpers)
+        return True
 
     # -- rows -----------------------------------------------------------------------------------------
 
@@ -234,9 +236,9 @@ class AlignedWindowMachine:
         """Add the selected rows, which lie in the panes of `span` (its last included)."""
         held = self._blocks[skip]
         first, last = span
-        if self._fused is not None and not select.size and last - first < _FEW_PANES:
+        if self._filling is not None and not select.size and last - first < _FEW_PANES:
             blocks = self._cover(held, _NO_PANES, span, wide=False)
-            fill(blocks, batch, times, fused=self._fused, grid=self._grid, sharing=self._sharing)
+            self._filling.fill(blocks, batch, times)
             self._taken += times.size
             return
         for block in held:

@@ -8,7 +8,7 @@ table goes from (key slot, pane) to slots.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,17 +17,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from eventide.kernel.aggregates.accumulator import State
-from eventide.kernel.aggregates.binned import CUT
 from eventide.kernel.aggregates.build import Accumulators
 from eventide.kernel.compiled import have_compiler
 from eventide.kernel.keys import KeyIndex
 from eventide.kernel.keys_plain import PlainWordTable
 from eventide.kernel.keys_words import NO_MASK, Mask
-from eventide.kernel.window.fused import Fused, Results, Rows
+from eventide.kernel.window.fused import PART, Fused, Results
 from eventide.kernel.window.roster import Roster, roster_of
 from eventide.model.state import ALL_GROUPS
 
-__all__ = ["MOST_PANES", "Block", "Groups", "Helpers", "Pending"]
+__all__ = ["MOST_PANES", "Block", "Groups", "Helpers", "Lender"]
 
 Int64Array = npt.NDArray[np.int64]
 Slots = npt.NDArray[np.int32]
@@ -44,9 +43,6 @@ _SPARES = 24
 
 _stamps = itertools.count()
 
-_AHEAD = 4
-"""So many batches another thread may lag behind."""
-
 
 class Helpers(Protocol):
     """Other threads that can take over a part of the work."""
@@ -55,21 +51,15 @@ class Helpers(Protocol):
     def others(self) -> int:
         """How many there are."""
 
-    def start(self, function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-        """Begin to call a function there; what is returned waits for its end."""
+    def start(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Have a function called there when a thread is free, which may be never."""
 
 
-class Pending:
-    """Work of another thread, that several may wait for."""
+class Lender(Protocol):
+    """Who has other threads fill twins of blocks."""
 
-    def __init__(self, wait: Callable[[], Any]) -> None:
-        self._wait: Callable[[], Any] | None = wait
-
-    def wait(self) -> None:
-        """Wait for its end, or raise its error; not again once that was done."""
-        wait, self._wait = self._wait, None
-        if wait is not None:
-            wait()
+    def finish(self, pane: int) -> None:
+        """Have all rows of the panes up to this one added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +115,10 @@ class Block:
         self._spares: list[Block] = [] if spares is None else spares
         if self._fused is not None:
             # Room for a whole part of the compiled pass, which else would grow every new table once.
-            capacity = max(capacity, roster.size if roster is not None else 0) + CUT
+            capacity = max(capacity, roster.size if roster is not None else 0) + PART
         self._twins: list[Block] = []
-        self._pending: list[Pending] = []
-        self._lent = False
+        self._idle: list[Block] = []  # twins that nobody fills at the moment
+        self._lender: Lender | None = None
         self.keys = make_keys(capacity)
         self.accumulators = accumulators
         self._pairs = _pairs(capacity) if stop - first > 1 else None
@@ -138,12 +128,13 @@ class Block:
         self.roster: Roster | None = None
         self._begin(roster)
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Say that something was added."""
         self.stamp = next(_stamps)
         self._saved = None
 
     def _begin(self, roster: Roster | None) -> None:
-        self._changed()
+        self.changed()
         self.roster = roster if self._fused is not None else None
         if self.roster is not None:
             self.roster.enter(self.keys)
@@ -194,12 +185,7 @@ class Block:
         select
             Which rows; left out: all.
         """
-        self.take_back()
-        rows = self._fused.rows_of(batch) if self._fused is not None and not select.size else None
-        if rows is not None:
-            self.fill(rows)
-            return len(times)
-        self._changed()
+        self.changed()
         slots = self.keys.slots(batch, select)
         if self._pairs is not None:
             slots = self._pairs.assign(self._words_at(slots, times), NO_MASK, slots >= 0, insert=True)
@@ -207,32 +193,20 @@ class Block:
         self.accumulators.update(slots, batch, times)
         return int(np.count_nonzero(slots >= 0))
 
-    def fill(self, rows: Rows) -> None:
-        """Add keys and values to a block of one pane with a compiled pass, on whatever thread."""
-        assert self._fused is not None
-        self._changed()
-        self._fused.add(rows, index=self.keys, accumulators=self.accumulators)
+    def lend(self, lender: Lender, threads: int) -> None:
+        """Say who has so many other threads at most fill twins of this block, which `settle` merges."""
+        self._lender = lender
+        while len(self._twins) < threads:
+            self._twins.append(twin := self._twin())
+            self._idle.append(twin)
 
-    def shares(self, rows: int) -> bool:
-        """Tell whether so many rows are worth to be shared with other threads: merging costs a pass over the keys."""
-        return self._fused is not None and self.keys.size <= rows // 8
+    def take(self) -> Block:
+        """Return a twin that nobody else fills until it is given back; in another thread."""
+        return self._idle.pop()
 
-    def twins(self, count: int) -> list[Block]:
-        """Return blocks that other threads may fill; `settle` merges them into this one."""
-        while len(self._twins) < count:
-            self._twins.append(self._twin())
-        return self._twins[:count]
-
-    def wait_for(self, pending: Sequence[Pending], *, itself: bool = False) -> None:
-        """Say that other threads fill this block's twins, or the block `itself`. They may lag behind by a few batches.
-
-        Nobody reads these before `settle`. To wait for the other threads after each batch would cost more than they
-        save, because waking a thread that sleeps takes long.
-        """
-        self._pending += pending
-        self._lent = self._lent or itself
-        while len(self._pending) > _AHEAD * len(pending):
-            self._pending.pop(0).wait()
+    def give_back(self, twin: Block) -> None:
+        """Say that nobody fills a twin any more."""
+        self._idle.append(twin)
 
     def _twin(self) -> Block:
         if self._spares:
@@ -250,22 +224,14 @@ class Block:
             capacity=self.keys.capacity,
         )
 
-    def take_back(self) -> None:
-        """Wait for other threads that fill this block itself: nobody else may until then."""
-        if self._lent:
-            self._join()
-
-    def _join(self) -> None:
-        while self._pending:
-            self._pending.pop(0).wait()
-        self._lent = False
-
     def settle(self) -> None:
         """Take over what other threads have added."""
-        self._join()
+        if self._lender is not None:
+            self._lender.finish(self.first)
+            self._lender = None
         if not self._twins:
             return
-        twins, self._twins = self._twins, []
+        twins, self._twins, self._idle = self._twins, [], []
         for twin in twins:
             self.absorb_all(twin)
             twin.drop()
@@ -349,7 +315,7 @@ class Block:
     def absorb_all(self, other: Block) -> None:
         """Add everything of another block, both of one pane, to this one."""
         other.settle()
-        self._changed()
+        self.changed()
         fast = self._fused if other._fused is not None else None
         same = self.roster.size if self.roster is not None and self.roster is other.roster else 0
         mine, theirs = (self.keys, self.accumulators), (other.keys, other.accumulators)
@@ -359,7 +325,7 @@ class Block:
 
     def absorb(self, other: Block, groups: Groups, panes: Int64Array) -> None:
         """Add groups of another block to `panes` of this one, group by group."""
-        self._changed()
+        self.changed()
         into = self.keys.adopt(other.keys, groups.keys)
         if self._pairs is not None:
             into = self._pair(into, panes)
@@ -368,7 +334,7 @@ class Block:
 
     def restore(self, keys: dict[str, pa.Array], panes: Int64Array, columns: State) -> None:
         """Take over groups from a snapshot, of keys that are not here yet; those of other key groups are left out."""
-        self._changed()
+        self.changed()
         slots = self.keys.restore(keys, panes.size)
         if self._pairs is not None:
             slots = self._pair(slots, panes)
@@ -387,7 +353,7 @@ class Block:
 
     def load(self, keys: dict[str, pa.Array], columns: State, rows: int) -> None:
         """Take over what `save` has returned into this empty block; other key groups are left out."""
-        self._changed()
+        self.changed()
         slots = self.keys.load(keys, rows)
         self.accumulators = self.accumulators.another()  # new memory is zero, old would have to be cleared
         self._resize()

@@ -2,188 +2,157 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
-from eventide.kernel.keys_words import NO_MASK, Mask
-from eventide.kernel.window.blocks import Block, Helpers, Pending
-from eventide.kernel.window.fused import Fused, Rows
+from eventide.kernel.window.blocks import Block, Helpers
+from eventide.kernel.window.fused import PANES, Fused, Rows
 from eventide.kernel.window.grid import Grid
+from eventide.kernel.window.order import time_span
 from eventide.model.batch import Int64Array
+from eventide.model.time import MAX_TIME
 
-__all__ = ["SHARED_ROWS", "Sharing", "fill"]
+__all__ = ["SHARED_ROWS", "Filling"]
 
-SHARED_ROWS = 16_384
-"""Below so many rows waking another thread costs more than it saves."""
+SHARED_ROWS = 32_768
+"""Threads take so many rows at a time; fewer would cost more to hand over than they save."""
 
-
-_SLOWER, _FASTER = 0.95, 1.02
-_LEAST, _MOST = 0.4, 2.5
-
-
-@dataclass(slots=True)
-class Sharing:
-    """Other threads, and how many rows each takes for one row of the calling thread: so many that nobody waits.
-
-    The calling thread has also to find panes and to emit results; the others must be scheduled. What that costs
-    is learned from who waits for whom. The results do not depend on it, because sums have no order.
-
-    Parameters
-    ----------
-    helpers
-        The other threads.
-    rate
-        Rows of another thread for one of the calling thread.
-    """
-
-    helpers: Helpers
-    rate: float = 1.0
-
-    def edges(self, rows: int) -> list[int]:
-        """Return where the rows of each thread begin, the calling one first, and where the last ones end."""
-        others = self.helpers.others
-        own = rows / (1.0 + self.rate * others)
-        return [0, *(round(own + (rows - own) * i / others) for i in range(others)), rows]
-
-    def learn(self, ready: bool) -> None:
-        """Say whether another thread was ready when its rows were needed."""
-        self.rate = min(max(self.rate * (_FASTER if ready else _SLOWER), _LEAST), _MOST)
+_MOST_ITEMS = 32
+"""So many such items may wait, which bounds the memory that they keep."""
 
 
-def fill(
-    blocks: list[Block],
-    batch: pa.RecordBatch,
-    times: Int64Array,
-    *,
-    fused: Fused,
-    grid: Grid,
-    sharing: Sharing | None,
-) -> None:
-    """Add all rows of a batch.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Item:
+    """Rows that wait to be added, and the blocks of all panes between them, in order."""
+
+    blocks: list[Block]
+    rows: Rows
+    times: Int64Array
+
+
+class Filling:
+    """Adds rows to blocks of one pane. Rows wait until another thread is free, or until their pane is read.
+
+    Sums have no order; so whoever is free takes the next rows, the other threads into twins of the blocks, which
+    are merged when a block is read. Nobody waits for a thread that has not begun.
 
     Parameters
     ----------
-    blocks
-        The blocks of all panes that the batch has rows of, in order.
-    batch, times
-        Events and their event times, ns.
     fused
         The compiled pass.
     grid
         The panes.
-    sharing
-        Other threads, if there are any.
     """
-    helpers = sharing.helpers if sharing is not None else None
-    shared = helpers is not None and batch.num_rows >= SHARED_ROWS and all(b.shares(batch.num_rows) for b in blocks)
-    if sharing is not None and shared and len(blocks) <= 4 * sharing.helpers.others:
-        _share_rows(sharing, fused, batch, times, blocks=blocks, grid=grid)
-        return
-    parts = _parts(fused, batch, times, blocks=blocks, grid=grid)
-    if helpers is not None and shared and parts[0].rows is not None:
-        parts = _share_panes(helpers, parts)
-    for part in parts:
-        part.block.take_back()
-    _add(parts)
 
-
-class _Part(NamedTuple):
-    """Rows of a batch that go to one block: all, or those that are selected; or just keys and values."""
-
-    block: Block
-    batch: pa.RecordBatch
-    times: Int64Array
-    select: Mask
-    rows: Rows | None
-
-
-def _parts(fused: Fused, batch: pa.RecordBatch, times: Int64Array, *, blocks: list[Block], grid: Grid) -> list[_Part]:
-    """Return the rows of a batch by block."""
-    rows = fused.rows_of(batch)
-    if rows is None or any(block.stop - block.first > 1 for block in blocks):
-        panes = grid.panes_of(times)
-        return [_Part(b, batch, times, (panes >= b.first) & (panes < b.stop), None) for b in blocks]
-    if len(blocks) == 1:
-        return [_Part(blocks[0], batch, times, NO_MASK, rows)]
-    first, stop = blocks[0].first, blocks[-1].stop
-    by_pane = fused.split(rows, times, start=grid.pane_start(first), pane=grid.pane, panes=stop - first)
-    return [_Part(b, batch, times, NO_MASK, by_pane[b.first - first]) for b in blocks]
-
-
-def _add(parts: list[_Part]) -> None:
-    for block, batch, times, select, rows in parts:
-        if rows is not None:
-            block.fill(rows)
-        else:
-            block.add(batch, times, select)
-
-
-def _share_panes(helpers: Helpers, parts: list[_Part]) -> list[_Part]:
-    """Let each other thread fill the blocks of some panes, always the same ones; return what remains."""
-    threads = helpers.others + 1
-    for other in range(1, threads):
-        theirs = [part for part in parts if part.block.first % threads == other]
-        for part in theirs:
-            if helpers.others > 1:  # then it may be another thread than the last time
-                part.block.take_back()
-        pending = Pending(helpers.start(_add, theirs))
-        for part in theirs:
-            part.block.wait_for([pending], itself=True)
-    return [part for part in parts if part.block.first % threads == 0]
-
-
-def _share_rows(
-    sharing: Sharing, fused: Fused, batch: pa.RecordBatch, times: Int64Array, *, blocks: list[Block], grid: Grid
-) -> None:
-    """Let each thread add some rows, the other threads to twins of the blocks."""
-    helpers = sharing.helpers
-    for block in blocks:
-        block.take_back()
-    cuts = [(batch.slice(a, b - a), times[a:b]) for a, b in itertools.pairwise(sharing.edges(batch.num_rows))]
-
-    def parts(index: int, into: list[Block]) -> list[_Part]:
-        return _parts(fused, *cuts[index], blocks=into, grid=grid)
-
-    twins = [block.twins(helpers.others) for block in blocks]
-    works = []
-    for i in range(helpers.others):
-        work = _Work(sharing, len(blocks))
-        helpers.start(work.run, partial(parts, i + 1, [of[i] for of in twins]))
-        works.append(work)
-    _add(parts(0, blocks))
-    for at, block in enumerate(blocks):
-        block.wait_for([Pending(partial(work.wait, at)) for work in works])
-
-
-class _Work:
-    """What another thread adds to twins, oldest pane first: the oldest is the first that somebody wants to read."""
-
-    def __init__(self, sharing: Sharing, blocks: int) -> None:
-        self._sharing = sharing
-        self._done = [threading.Event() for _ in range(blocks)]
+    def __init__(self, fused: Fused, grid: Grid) -> None:
+        self._fused, self._grid = fused, grid
+        self._helpers: Helpers | None = None
+        self._waiting: list[_Item] = []
+        self._taken: list[_Item] = []
+        self._helping = 0  # threads that were asked and have not left
+        self._change = threading.Condition()
         self._error: BaseException | None = None
 
-    def run(self, parts: Callable[[], list[_Part]]) -> None:
-        """Add everything; in the other thread."""
-        try:
-            for part, done in zip(parts(), self._done, strict=True):
-                _add([part])
-                done.set()
-        except BaseException as error:
-            self._error = error
-            for done in self._done:
-                done.set()
+    def share(self, helpers: Helpers) -> None:
+        """Use other threads."""
+        self._helpers = helpers if helpers.others else None
 
-    def wait(self, at: int) -> None:
-        """Wait until one twin has its rows."""
-        done = self._done[at]
-        self._sharing.learn(done.is_set())
-        done.wait()
+    def fill(self, blocks: list[Block], batch: pa.RecordBatch, times: Int64Array) -> None:
+        """Add all rows of a batch.
+
+        Parameters
+        ----------
+        blocks
+            The blocks of all panes that the batch has rows of, in order.
+        batch, times
+            Events and their event times, ns.
+        """
+        rows = self._fused.rows_of(batch)
+        if rows is None or any(block.stop - block.first > 1 for block in blocks):
+            panes = self._grid.panes_of(times)
+            for block in blocks:
+                block.add(batch, times, (panes >= block.first) & (panes < block.stop))
+            return
+        helpers = self._helpers
+        # To merge what another thread has added costs a pass over the keys.
+        if helpers is None or times.size < 2 * SHARED_ROWS or sum(b.keys.size for b in blocks) > times.size // 8:
+            self._add(blocks, rows, times)
+            return
+        for block in blocks:
+            block.lend(self, helpers.others)
+        words, values = rows
+        for at in range(0, times.size, SHARED_ROWS):
+            part = slice(at, at + SHARED_ROWS)
+            low, high = time_span(times[part])
+            first, last = self._grid.pane_of(low), self._grid.pane_of(high)
+            some = [block for block in blocks if first <= block.first <= last]
+            with self._change:
+                self._waiting.append(_Item(some, (words[part], values[part]), times[part]))
+                missing = helpers.others - self._helping if at == 0 else 0
+                self._helping += missing
+            for _ in range(missing):
+                helpers.start(self._help)
+        while len(self._waiting) > _MOST_ITEMS and (item := self._take(MAX_TIME)) is not None:
+            self._run(item, item.blocks)
+
+    def finish(self, pane: int) -> None:
+        """Add all rows of the panes up to this one that still wait, and wait for other threads that add some."""
+        while (item := self._take(pane)) is not None:
+            self._run(item, item.blocks)
+        with self._change:
+            self._change.wait_for(lambda: not any(item.blocks[0].first <= pane for item in self._taken))
         if self._error is not None:
             raise self._error
+
+    def _take(self, pane: int) -> _Item | None:
+        """Return the first rows that wait and may have some of the panes up to this one."""
+        with self._change:
+            for at, item in enumerate(self._waiting):
+                if item.blocks[0].first <= pane:
+                    self._taken.append(item)
+                    return self._waiting.pop(at)
+        return None
+
+    def _run(self, item: _Item, blocks: list[Block]) -> None:
+        try:
+            self._add(blocks, item.rows, item.times)
+        finally:
+            with self._change:
+                for block, twin in zip(item.blocks, blocks, strict=True):
+                    if twin is not block:
+                        block.give_back(twin)
+                self._taken.remove(item)
+                self._change.notify_all()
+
+    def _help(self) -> None:
+        """Take rows as long as any wait; in another thread."""
+        try:
+            while True:
+                with self._change:
+                    if not self._waiting:
+                        self._helping -= 1
+                        return
+                    item = self._waiting.pop(0)
+                    self._taken.append(item)
+                    twins = [block.take() for block in item.blocks]
+                self._run(item, twins)
+        except BaseException as error:
+            self._error = error
+
+    def _add(self, blocks: list[Block], rows: Rows, times: Int64Array) -> None:
+        edges = self._edges(blocks)
+        for at in range(0, len(blocks), PANES):
+            some = blocks[at : at + PANES]
+            self._fused.add(rows, times, edges[at : at + PANES + 1], [(b.keys, b.accumulators) for b in some])
+        for block in blocks:
+            block.changed()
+
+    def _edges(self, blocks: list[Block]) -> Int64Array:
+        """Return where each pane begins, and the end of the last; nothing for one pane."""
+        if len(blocks) == 1:
+            return np.empty(0, np.int64)
+        starts = [self._grid.pane_start(block.first) for block in blocks]
+        return np.array([*starts, min(starts[-1] + self._grid.pane, MAX_TIME)], np.int64)

@@ -6,7 +6,7 @@ windows compute. Other aggregates and keys take a pass each (`Block.add`); the r
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -24,8 +24,15 @@ from eventide.kernel.keys import KeyIndex
 from eventide.kernel.keys_words import NO_MASK, Mask, buffer_view
 from eventide.kernel.window.order import hash_order
 from eventide.model.batch import Int64Array
+from eventide.model.time import MAX_TIME
 
-__all__ = ["Fused", "Results", "Rows", "fused"]
+__all__ = ["PANES", "PART", "Fused", "Held", "Results", "Rows", "fused"]
+
+PANES = 4
+"""The compiled pass fills so many panes at a time."""
+
+PART = 1_024
+"""Rows that it takes at a time; every block must have room for so many keys."""
 
 Rows: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 """Keys and values."""
@@ -61,50 +68,41 @@ class Fused:
             return None
         return buffer_view(keys, "i8"), buffer_view(values, "f8")  # type: ignore[return-value]
 
-    def split(self, rows: Rows, times: Int64Array, *, start: int, pane: int, panes: int) -> list[Rows]:
-        """Return rows pane by pane.
-
-        Parameters
-        ----------
-        rows, times
-            Keys and values, and their event times, ns, which all lie in the panes.
-        start, pane
-            Time of the first pane and length of a pane, ns.
-        panes
-            How many there are, at most 256.
-        """
-        from eventide.kernel.window.fused_loops import split_rows
-
-        words, values = rows
-        ends, out = np.zeros(panes, np.int64), (np.empty_like(words), np.empty_like(values))
-        split_rows(words, values, times, start, pane, ends, *out)
-        edges = [0, *ends.tolist()]
-        return [(out[0][a:b], out[1][a:b]) for a, b in itertools.pairwise(edges)]
-
-    def add(self, rows: Rows, *, index: KeyIndex, accumulators: Accumulators) -> None:
+    def add(self, rows: Rows, times: Int64Array, edges: Int64Array, into: Sequence[Held]) -> None:
         """Add rows.
 
         Parameters
         ----------
-        rows
-            Keys and values.
-        index, accumulators
-            The keys and the state of a block of one pane.
+        rows, times
+            Keys and values, and their event times, ns. Times outside the panes are left out.
+        edges
+            Where up to four panes begin, and the end of the last; none where all rows lie in one pane.
+        into
+            The keys and the state of the block of each pane.
         """
         from eventide.kernel.window.fused_loops import add_rows
 
         words, values = rows
-        moments = _stores(accumulators)[1]
-        table = index.word_table
+        groups = into[0][0].groups
+        stores = [_stores(accumulators)[1] for _, accumulators in into]
+        padded = np.full(PANES + 1, MAX_TIME, np.int64)
+        padded[: edges.size] = edges
+        again = [0] * (PANES - len(into))
         row = 0
         while True:
-            row = add_rows(
-                words, values, index.groups.start, index.groups.stop, row,
-                *table.arrays, moments.order, *moments.arrays,
+            four = [*range(len(into)), *again]
+            tables = [into[k][0].word_table for k in four]
+            arrays = [t.arrays for t in tables]
+            moments = [stores[k].arrays for k in four]
+            full = add_rows(
+                words, values, times, row, padded if edges.size else edges, groups.start, groups.stop, stores[0].order,
+                *zip(*arrays, strict=True), *zip(*moments, strict=True),
             )  # fmt: skip
-            if row == words.size:
+            if full < 0:
                 return
-            table.grow()
+            row, k = divmod(full, PANES)
+            tables[k].grow()
+            index, accumulators = into[four[k]]
             accumulators.resize(index.capacity)
 
     def merge(self, into: Held, other: Held, *, same: int = 0) -> bool:
