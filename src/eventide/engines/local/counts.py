@@ -92,6 +92,24 @@ class Counts:
         """Return a copy that does not change any more."""
         return replace(self, changed=dict(self.changed), ports=dict(self.ports))
 
+    def plus(self, other: Counts) -> Counts:
+        """Return the sum with what the same operator has counted in another process.
+
+        Examples
+        --------
+        >>> Counts("a", "Filter", rows_in=2).plus(Counts("a", "Filter", rows_in=3)).rows_in
+        5
+        """
+        out = self.copy()
+        for f in fields(self):
+            mine = getattr(out, f.name)
+            if isinstance(mine, int):
+                setattr(out, f.name, mine + getattr(other, f.name))
+        for name in ("changed", "ports"):
+            mine, theirs = getattr(out, name), getattr(other, name)
+            setattr(out, name, {key: mine.get(key, 0) + theirs.get(key, 0) for key in {**mine, **theirs}})
+        return out
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, the sums included."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -117,7 +117,7 @@ class Plan:
         return [*(t.counts for t in self.reads.values()), *(t.counts for t in self.tasks.values())]
 
 
-def plan(pipeline: Pipeline, options: LocalOptions, *, dry: bool = False) -> Plan:
+def plan(pipeline: Pipeline, options: LocalOptions, *, dry: bool = False, quarantine: Quarantine | None = None) -> Plan:
     """Return the plan of a pipeline.
 
     Parameters
@@ -128,6 +128,8 @@ def plan(pipeline: Pipeline, options: LocalOptions, *, dry: bool = False) -> Pla
         How it will run.
     dry
         Only find and check schemas and plug-ins: no machine is built, no sink is opened.
+    quarantine
+        Where rejected input goes; left out, to the topic that the options say.
 
     Raises
     ------
@@ -139,7 +141,7 @@ def plan(pipeline: Pipeline, options: LocalOptions, *, dry: bool = False) -> Pla
     sources = {labels[id(n)]: _source(n) for n in nodes if isinstance(n, Read)}
     reads = {id(n): sources[labels[id(n)]].schema() for n in nodes if isinstance(n, Read)}
     schemas = infer(pipeline, reads)
-    out = Plan(pipeline, schemas, sources, Quarantine(options.quarantine, pipeline.name))
+    out = Plan(pipeline, schemas, sources, quarantine or Quarantine(options.quarantine, pipeline.name))
     sinks = {id(n): _sink(n, f"{pipeline.name}/{labels[id(n)]}") for n in nodes if isinstance(n, Write)}
     if dry:
         return out

@@ -1,0 +1,8 @@
+"""What the distributed engines share: a pipeline cut into parts that take, give and remember bytes."""
+
+from __future__ import annotations
+
+from eventide.engines.dataflow.dataflow import Dataflow
+from eventide.engines.dataflow.elements import Element, Output
+
+__all__ = ["Dataflow", "Element", "Output"]
