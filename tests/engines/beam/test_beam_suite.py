@@ -1,0 +1,22 @@
+"""The contract of an engine, on Beam's local runner; run by `make test-beam`, in its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventide.testing.engines import EngineSuite
+
+pytest.importorskip("apache_beam", reason="Beam has an environment of its own: `make test-beam`")
+
+
+class TestBeam(EngineSuite):
+    plugin = engine = "beam"
+    options = {"buckets": 3}
+
+    def resuming(self, folder: Path) -> Mapping[str, Any]:
+        """Return the options of a run that is completed by running it again."""
+        return {"checkpoint": str(folder / "checkpoints"), "batch_rows": 1}
