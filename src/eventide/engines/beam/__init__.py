@@ -11,21 +11,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
-from eventide import registry
 from eventide.engines.beam.options import options_of
-from eventide.engines.local.plan import plan
 from eventide.engines.local.options import LocalOptions
+from eventide.engines.local.plan import plan
 from eventide.engines.local.result import Progress, RunResult
 from eventide.errors import MissingDependencyError, PipelineError
 from eventide.model.machine import MAIN
 from eventide.model.pipeline import Pipeline
-
-if TYPE_CHECKING:
-    from eventide.engines.beam.options import BeamOptions
 
 __all__ = ["check", "run"]
 

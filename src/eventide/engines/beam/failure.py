@@ -14,7 +14,7 @@ _MARK = re.compile(r"eventide-error (\{.*?\}) end-of-error")
 
 
 class WorkerError(RuntimeError):
-    """What went wrong in a worker, in words that `error_in` finds again. Beam makes such errors anew from their text."""
+    """What went wrong in a worker, as text in which `error_in` finds it. Beam makes errors anew from their text."""
 
 
 def worker_error(cause: Exception) -> WorkerError:

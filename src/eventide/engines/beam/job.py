@@ -48,7 +48,7 @@ def run_job(pipeline: Pipeline, options: BeamOptions, stop: threading.Event) -> 
         resumed = outlet.ended  # a run before got as far as this, or further
         if not resumed:
             folder = _spool(options, stack)
-            _run(flow, folder, options, stop)
+            _run(flow, folder, options, stop=stop)
             if not stop.is_set():
                 outlet.write(each_output(folder))
                 if not outlet.ended:
@@ -81,7 +81,7 @@ def _spool(options: BeamOptions, stack: ExitStack) -> str:
     return str(folder)
 
 
-def _run(flow: Dataflow, folder: str, options: BeamOptions, stop: threading.Event) -> None:
+def _run(flow: Dataflow, folder: str, options: BeamOptions, *, stop: threading.Event) -> None:
     job = uuid.uuid4().hex
     stops[job] = stop
     try:

@@ -26,10 +26,12 @@ def put(folder: str, outputs: Sequence[Output]) -> None:
     first, last = outputs[0], outputs[-1]
     name = f"{first.bucket:04d}-{first.seq:012d}-{last.seq:012d}"
     made = FileSystems.join(folder, f"{name}.{uuid.uuid4().hex}")
-    with FileSystems.create(made, mime_type="application/octet-stream") as file:
-        with pa.ipc.new_stream(file, _SCHEMA) as writer:
-            for output in outputs:  # one batch each, so that the reader holds one at a time
-                writer.write_batch(pa.RecordBatch.from_pylist([output._asdict()], schema=_SCHEMA))
+    with (
+        FileSystems.create(made, mime_type="application/octet-stream") as file,
+        pa.ipc.new_stream(file, _SCHEMA) as writer,
+    ):
+        for output in outputs:  # one batch each, so that the reader holds one at a time
+            writer.write_batch(pa.RecordBatch.from_pylist([output._asdict()], schema=_SCHEMA))
     FileSystems.rename([made], [f"{made}{_END}"])
 
 
