@@ -39,7 +39,7 @@ def run_job(pipeline: Pipeline, options: BeamOptions, stop: threading.Event) -> 
     """
     more: dict[str, Any] = {"batch_rows": options.batch_rows} if options.batch_rows else {}
     place = str(options.quarantine) if options.quarantine is not None else None
-    flow = Dataflow(pipeline, buckets=options.buckets, quarantine=place, **more)
+    flow = Dataflow(pipeline, buckets=options.buckets, clock=options.clock, quarantine=place, **more)
     with ExitStack() as stack:
         notes = _notes(pipeline, options, stack)
         outlet = flow.outlet(notes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
@@ -42,6 +42,8 @@ class BeamOptions:
         knows. None: a temporary one, which the local runner can use.
     quarantine
         Root of the log whose topic ``quarantine`` takes what cannot be processed; None is the default log.
+    clock
+        What the clock says, ns since 1970; None is that of the system. For tests.
     checkpoint_interval, keep, lanes, metrics_remote
         Mean nothing here: results are committed once, at the end, and buckets are the tasks.
     from_savepoint, metrics
@@ -56,6 +58,7 @@ class BeamOptions:
     resume: bool = True
     spool: str | None = None
     quarantine: str | Path | None = None
+    clock: Callable[[], int] | None = None
     checkpoint_interval: str | timedelta = "10s"
     keep: int = 3
     lanes: int = 0
