@@ -9,13 +9,14 @@ share (``spool``); they are documented and not tested here.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 
-from eventide.engines.beam.options import options_of
+from eventide.engines.beam.options import BeamOptions, options_of
 from eventide.engines.local.options import LocalOptions
 from eventide.engines.local.plan import plan
 from eventide.engines.local.result import Progress, RunResult
@@ -53,14 +54,24 @@ def run(
     """
     chosen = options_of(options)
     check(pipeline)
-    try:
-        import apache_beam  # noqa: F401
-    except ImportError as error:
-        msg = "the engine 'beam' needs the library 'apache_beam', which is not installed"
-        raise MissingDependencyError(msg, hint="pip install 'eventide[beam]'") from error
-    from eventide.engines.beam.job import run_job
+    return _job()(pipeline, chosen, stop or threading.Event())
 
-    return run_job(pipeline, chosen, stop or threading.Event())
+
+def _job() -> Callable[[Pipeline, BeamOptions, threading.Event], RunResult]:
+    """Import Beam, which warns of cloud libraries that nobody asked for."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        from eventide.engines.beam.job import run_job
+    except ImportError as error:
+        library = (error.name or "").partition(".")[0]
+        if library in ("", "eventide"):
+            raise
+        msg = f"the engine 'beam' needs the library {library!r}, which is not installed"
+        raise MissingDependencyError(msg, hint="pip install 'eventide[beam]'") from error
+    finally:
+        logging.disable(before)
+    return run_job
 
 
 def check(pipeline: Pipeline) -> dict[str, pa.Schema]:

@@ -24,6 +24,7 @@ from eventide.engines.beam.steps import BucketFn, HeadFn, Numbered, SpoolFn, sto
 from eventide.engines.dataflow import Dataflow, Output
 from eventide.engines.local.result import RunResult
 from eventide.errors import EventideError, RunError
+from eventide.logs import RunLog
 from eventide.model.pipeline import Pipeline
 
 __all__ = ["run_job"]
@@ -46,7 +47,10 @@ def run_job(pipeline: Pipeline, options: BeamOptions, stop: threading.Event) -> 
         failed = True
         stack.callback(lambda: outlet.close(failed=failed))
         resumed = outlet.ended  # a run before got as far as this, or further
-        if not resumed:
+        if resumed:
+            told = f"{pipeline.name} has ended before, as {notes} says, and is not run again; resume=False begins anew"
+            RunLog({"pipeline": pipeline.name}).tell("resumed", told)
+        else:
             folder = _spool(options, stack)
             _run(flow, folder, options, stop=stop)
             if not stop.is_set():
