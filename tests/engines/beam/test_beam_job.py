@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import subprocess
 import sys
@@ -23,7 +24,9 @@ from eventide.model.stream import Stream
 from eventide.testing._compare import rows_of
 from eventide.testing.crash.bursts import BURSTS, Bursts
 
-pytest.importorskip("apache_beam", reason="Beam has an environment of its own: `make test-beam`")
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("apache_beam") is None, reason="Beam has an environment of its own: `make test-beam`"
+)
 
 
 def streams() -> list[Stream]:
