@@ -27,4 +27,6 @@ def test_every_built_in_plug_in_has_a_suite(kind: str, suite: str, side: str) ->
     found = proved(suite)
     for name in registry.names(kind):
         if not side or hasattr(registry.resolve(kind, name), side):
-            assert name in found, f"nothing in tests/contract/test_{suite}.py or tests/engines proves the {kind} {name!r}"
+            assert name in found, (
+                f"nothing in tests/contract/test_{suite}.py or tests/engines proves the {kind} {name!r}"
+            )
