@@ -227,3 +227,28 @@ def test_an_error_of_a_user_is_told_as_what_it_is() -> None:
         ev.run(made.write("memory://nothing"), engine="beam")
     assert isinstance(raised.value, RunError)
     assert 'ValueError: a "quoted"' in raised.value.message
+
+
+def test_code_of_a_file_travels_with_the_job(tmp_path: Path) -> None:
+    """A worker elsewhere has no file that the command line loaded."""
+    from apache_beam.internal import pickler
+
+    from eventide.cli.target import load_target
+    from eventide.engines.beam.job import with_its_code
+    from eventide.engines.beam.steps import HeadFn
+
+    (tmp_path / "doubles.py").write_text(
+        "import eventide as ev\nimport pyarrow as pa\nimport pyarrow.compute as pc\n\n"
+        "SCHEMA = pa.schema([('twice', pa.int64())])\n\n"
+        "def twice(batch):\n    return pa.record_batch([pc.multiply(batch['a'], 2)], schema=SCHEMA)\n\n"
+        "pipeline = ev.from_table({'a': [1, 2]}).map_batches(twice, schema=SCHEMA).write('memory://twice')\n"
+    )
+    flow = Dataflow(with_its_code(load_target(str(tmp_path / "doubles.py"), {})), buckets=1)
+    sent = pickler.dumps(HeadFn(flow, ""))
+    code = (
+        "import sys\nfrom apache_beam.internal import pickler\n"
+        "step = pickler.loads(sys.stdin.buffer.read())\nprint(len(list(step.process(b''))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=sent, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert int(done.stdout) > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 import tempfile
 import threading
 import uuid
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.internal.cloudpickle import cloudpickle
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
@@ -27,7 +29,7 @@ from eventide.errors import EventideError, RunError
 from eventide.logs import RunLog
 from eventide.model.pipeline import Pipeline
 
-__all__ = ["run_job"]
+__all__ = ["run_job", "with_its_code"]
 
 
 def run_job(pipeline: Pipeline, options: BeamOptions, stop: threading.Event) -> RunResult:
@@ -40,7 +42,7 @@ def run_job(pipeline: Pipeline, options: BeamOptions, stop: threading.Event) -> 
     """
     more: dict[str, Any] = {"batch_rows": options.batch_rows} if options.batch_rows else {}
     place = str(options.quarantine) if options.quarantine is not None else None
-    flow = Dataflow(pipeline, buckets=options.buckets, clock=options.clock, quarantine=place, **more)
+    flow = Dataflow(with_its_code(pipeline), buckets=options.buckets, clock=options.clock, quarantine=place, **more)
     with ExitStack() as stack:
         notes = _notes(pipeline, options, stack)
         outlet = flow.outlet(notes)
@@ -108,6 +110,17 @@ def _run(flow: Dataflow, folder: str, options: BeamOptions, *, stop: threading.E
     if state not in (None, PipelineState.DONE):
         msg = f"the Beam job ended as {state}"
         raise RunError(msg, hint="the runner's log says why")
+
+
+def with_its_code(pipeline: Pipeline) -> Pipeline:
+    """Return a pipeline, after telling Beam to send the code of the file that it was loaded from.
+
+    What a command loads by path is in no module that a worker could import.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("eventide_target_"):
+            cloudpickle.register_pickle_by_value(module)
+    return pipeline
 
 
 def _runner(options: BeamOptions) -> Any:
