@@ -6,6 +6,7 @@
 # make bench  ours beside the peers in one run: make bench ID=w2 (all: make bench)
 # make bench-peers  the peers' environments
 # make engine-environments  one for each distributed engine, whose pins exclude one another
+# make bench-engines  each engine through eventide, beside the same work written by hand for it
 # make test-engines  the engines' own tests, each in its environment: make test-beam
 
 PYTHON ?= python3
@@ -23,7 +24,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check lint types layers docs servers fuzz soak bench bench-peers conform clean \
-        engine-environments test-engines
+        engine-environments test-engines bench-engines
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -113,6 +114,11 @@ bench-peers:
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py $(ID)
+
+# The same work through eventide and as written by hand for the engine.
+bench-engines: $(VENV)/.dev engine-environments
+	for name in $(patsubst benchmarks/cases/w2_%.py,%,$(wildcard $(ENGINES:%=benchmarks/cases/w2_%.py))); do \
+	    $(BIN)/python benchmarks/run.py w2-$$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) .venvs dist build demo-output demo-sensors .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
