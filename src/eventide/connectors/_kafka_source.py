@@ -279,16 +279,16 @@ class KafkaReader:
     def _chunk(self, partition: int, messages: list[Message]) -> Chunk | None:
         end = math.inf if self._ends is None else self._ends[partition]
         good = [m for m in messages if m.error() is None]
+        ended = bool(good) and good[-1].offset() >= end - 1
         for message in messages if len(good) != len(messages) else ():
             error = message.error()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
                 raise self._source.cluster.told(error)
-            if error is not None and message.offset() >= end:  # what lies before is markers of transactions
-                self._done(partition)
-        if partition not in self._left or not good:
+            # What lies between the last event and the end of a partition are markers of transactions.
+            ended |= error is not None and message.offset() >= end
+        if partition not in self._left:
             return None
-        last = good[-1].offset()
-        if last >= end - 1:
+        if ended:
             good = [m for m in good if m.offset() < end]
             self._done(partition)
         if not good:
