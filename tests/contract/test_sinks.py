@@ -262,6 +262,7 @@ class TestKafka(SinkSuite):
 
     def read(self, folder, schema):
         from confluent_kafka.admin import AdminClient
+
         from servers.kafka import consume
 
         known = AdminClient({"bootstrap.servers": self.broker.address}).list_topics(timeout=30).topics

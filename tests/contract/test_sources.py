@@ -321,6 +321,7 @@ class TestKafkaOfArrow(TestKafka):
 
     def topic(self, folder):
         from confluent_kafka import Producer
+
         from servers.kafka import new_topic
 
         name = "a" + hashlib.sha256(str(folder).encode()).hexdigest()[:20]

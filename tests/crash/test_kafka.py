@@ -19,10 +19,9 @@ import pytest
 
 pytest.importorskip("confluent_kafka", reason="pip install 'eventide[kafka]'")
 
-from servers.kafka import consume, new_topic, produce, remove, started
-
 import eventide as ev
 from eventide.formats import json
+from servers.kafka import consume, new_topic, produce, remove, started
 
 pytestmark = pytest.mark.slow
 

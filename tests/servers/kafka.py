@@ -77,7 +77,12 @@ def consume(broker: Broker, topic: str, **settings: Any) -> list[Any]:
     """Return the messages of a topic that are committed, partition after partition, as another program sees them."""
     from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-    base = {"bootstrap.servers": broker.address, "group.id": "reader", "enable.auto.commit": False, "fetch.wait.max.ms": 20}
+    base = {
+        "bootstrap.servers": broker.address,
+        "group.id": "reader",
+        "enable.auto.commit": False,
+        "fetch.wait.max.ms": 20,
+    }
     consumer = Consumer({**base, "enable.partition.eof": True, "auto.offset.reset": "error", **settings})
     try:
         known = consumer.list_topics(topic, timeout=30).topics[topic].partitions

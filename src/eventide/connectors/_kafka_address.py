@@ -110,7 +110,7 @@ def event_hub(place: str, hosts: str = "", topic: str = "") -> tuple[str, str, d
         raise UsageError(msg, hint="connection_string='env:NAME' or 'file:PATH'")
     fields = dict(part.partition("=")[::2] for part in secret(place).strip().split(";") if part)
     host = urlsplit(fields.get("Endpoint", "")).hostname
-    if not host or "SharedAccessKey" not in fields and "SharedAccessSignature" not in fields:
+    if not host or ("SharedAccessKey" not in fields and "SharedAccessSignature" not in fields):
         msg = f"kafka:// option connection_string: what is in {place} is not the connection string of an Event Hub"
         raise ConfigError(msg, hint="it begins with Endpoint=sb://... and has a SharedAccessKey")
     settings = {

@@ -117,7 +117,12 @@ class Cluster:
     def consumer(self, **own: Any) -> Consumer:
         """Return a consumer that commits nothing by itself and never skips what it cannot find."""
         base = {"enable.auto.commit": False, "enable.auto.offset.store": False, "auto.offset.reset": "error"}
-        more = {"enable.partition.eof": True, "allow.auto.create.topics": False, "group.id": "eventide", "fetch.wait.max.ms": 50}
+        more = {
+            "enable.partition.eof": True,
+            "allow.auto.create.topics": False,
+            "group.id": "eventide",
+            "fetch.wait.max.ms": 50,
+        }
         return self._made(Consumer, {**base, **more, **_named(own)})
 
     def producer(self, **own: Any) -> Producer:
@@ -164,8 +169,17 @@ def _named(own: Mapping[str, Any]) -> dict[str, Any]:
     return {k if callable(v) else k.replace("_", "."): v for k, v in own.items()}
 
 
-def read_range(cluster: Cluster, topic: str, partition: int, start: int, end: int | None = None) -> list[Message]:
+def read_range(cluster: Cluster, at: TopicPartition, *, end: int | None = None) -> list[Message]:
     """Return the committed messages of a partition from one offset up to another, or up to what is there now.
+
+    Parameters
+    ----------
+    cluster
+        Where.
+    at
+        Topic, partition and first offset.
+    end
+        The offset before which to end.
 
     Raises
     ------
@@ -179,12 +193,11 @@ def read_range(cluster: Cluster, topic: str, partition: int, start: int, end: in
     deadline = time.monotonic() + SECONDS
     try:
         with cluster.errors():
-            at = TopicPartition(topic, partition, start)
             low, last = consumer.get_watermark_offsets(at, timeout=SECONDS)
             last = last if end is None else end
-            if max(start, low) >= last:
+            if max(at.offset, low) >= last:
                 return []
-            at.offset = max(start, low)
+            at = TopicPartition(at.topic, at.partition, max(at.offset, low))
             consumer.assign([at])
             while True:
                 for message in consumer.consume(1000, 0.02):
@@ -196,7 +209,7 @@ def read_range(cluster: Cluster, topic: str, partition: int, start: int, end: in
                     if message.offset() >= last - (error is None):
                         return found
                 if time.monotonic() > deadline:
-                    msg = f"{cluster.where}: {topic} could not be read in {SECONDS:g} s"
+                    msg = f"{cluster.where}: {at.topic} could not be read in {SECONDS:g} s"
                     raise UnavailableError(msg, hint="see whether the broker runs")
     finally:
         consumer.close()

@@ -99,8 +99,8 @@ class Encoder:
         sizes = np.diff(np.frombuffer(values.buffers()[1], np.int64, len(values) + 1, values.offset * 8))
         if len(sizes) and int(sizes.max()) > self.largest:
             row = int(starts[int(sizes.argmax())])
-            msg = f"{self.where}: a message of {int(sizes.max()):,} bytes (row {row} of a batch) is too large for the topic"
-            hint = f"the topic takes {self.largest:,} (max.message.bytes): raise that, or pass fewer rows_per_message"
+            msg = f"{self.where}: a message of {int(sizes.max()):,} bytes (row {row} of a batch) is too large"
+            hint = f"the topic takes {self.largest:,}: raise its max.message.bytes, or pass fewer rows_per_message"
             raise DataError(msg, hint=hint)
         taken = {w: c.take(pa.array(starts)) if len(starts) != len(c) else c for w, c in columns.items()}
         arrays = [values, *(taken.get(f.name, pa.nulls(len(values), f.type)) for f in list(MESSAGES)[1:])]

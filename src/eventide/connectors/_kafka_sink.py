@@ -145,7 +145,7 @@ class KafkaSink:
             return
         self._part = int(state["part"])
         self._staged = [Part(*map(int, p)) for p in state["staged"]]
-        self._committed = staged.committed(self._cluster, self._sink, self._place, int(state["seen"]))
+        self._committed = staged.committed(self._cluster, self._sink, partition=self._place, start=int(state["seen"]))
         first = self._staged[0].number if self._staged else self._part + 1
         if self._committed.part > self._part:
             msg = f"{self._cluster.where}: the topic has results of later checkpoints than the one resumed from"
@@ -233,6 +233,16 @@ class KafkaSink:
         if error is not None and self._failure is None:
             self._failure = error
 
+    def _noted(self, offsets: list[int]) -> Callable[..., None]:
+        """Return a function that keeps the offsets of what was written."""
+
+        def done(error: KafkaError | None, message: Any) -> None:
+            self._delivered(error, message)
+            if error is None:
+                offsets.append(message.offset())
+
+        return done
+
     def _check(self) -> None:
         failure, self._failure = self._failure, None
         if failure is not None:
@@ -278,11 +288,11 @@ class KafkaSink:
         """Make the messages that were written durable beside the target."""
         if not self._buffer:
             return
-        number, offsets = self._part + 1, []
+        number, offsets = self._part + 1, list[int]()
         with self._transaction():
             for i, piece in enumerate(staged.pieces(self._buffer)):
                 message = {"key": staged.key(self._sink, number, i), "value": piece, "partition": self._place}
-                self._alone(STAGED, message, lambda error, m: self._delivered(error, m) or offsets.append(m.offset()))
+                self._alone(STAGED, message, self._noted(offsets))
         self._staged.append(Part(number, min(offsets), max(offsets)))
         self._part = number
         # The last parts stay in memory too, so that a commit need not read them back.
@@ -290,9 +300,22 @@ class KafkaSink:
             self._held[number] = self._buffer
         self._buffer, self._bytes = [], 0
 
+    def _flush(self) -> None:
+        """Wait until everything was taken; for messages that are written as they come."""
+        assert self._producer is not None
+        with self._cluster.errors():
+            left = self._producer.flush(SECONDS)
+        self._check()
+        if left:
+            msg = f"{self._cluster.where}: {left:,} messages were not taken in {SECONDS:g} s"
+            raise UnavailableError(msg, hint="see whether the broker runs")
+
     def publish(self) -> None:
         """Make what was written visible now; for runs that keep no checkpoints."""
-        if self._at_once or not (self._buffer or self._staged):
+        if self._at_once:
+            self._flush()
+            return
+        if not (self._buffer or self._staged):
             return
         with self._transaction():
             self._move(self._part)
@@ -306,13 +329,7 @@ class KafkaSink:
     def prepare(self, checkpoint: int) -> Mapping[str, Any]:
         """Make what was written durable, and return where it is."""
         if self._at_once:
-            assert self._producer is not None
-            with self._cluster.errors():
-                left = self._producer.flush(SECONDS)
-            self._check()
-            if left:
-                msg = f"{self._cluster.where}: {left:,} messages were not taken in {SECONDS:g} s"
-                raise UnavailableError(msg, hint="see whether the broker runs")
+            self._flush()
             return {}
         self._stage()
         parts = [list(p) for p in self._staged]
@@ -328,12 +345,12 @@ class KafkaSink:
         """
         if self._at_once or int(state["part"]) <= self._committed.part:
             return
-        upto, offsets = int(state["part"]), []
+        upto, offsets = int(state["part"]), list[int]()
         note = {"part": upto, "checkpoint": checkpoint, "topic": self._topic, "owner": self._owner}
         with self._transaction():
             self._move(upto)
             message = {"key": self._sink.encode(), "value": json.dumps(note).encode(), "partition": self._place}
-            self._alone(COMMITS, message, lambda error, m: self._delivered(error, m) or offsets.append(m.offset()))
+            self._alone(COMMITS, message, self._noted(offsets))
         self._moved(upto)
         self._committed = Committed(upto, offsets[0])
 
@@ -343,7 +360,7 @@ class KafkaSink:
             if self._committed.part < part.number <= upto:
                 held = self._held.get(part.number)
                 if held is None:
-                    held = [staged.read_part(self._cluster, self._sink, self._place, part)]
+                    held = [staged.read_part(self._cluster, self._sink, part, partition=self._place)]
                 for messages in held:
                     self._produce(messages, self._topic)
                 for i in range(part.last - part.first + 1):

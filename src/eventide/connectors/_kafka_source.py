@@ -6,14 +6,13 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from eventide.connectors._file_form import Form
 from eventide.connectors._kafka_client import SECONDS, Cluster
-from eventide.connectors._kafka_decode import BESIDE, Decoder, Message
+from eventide.connectors._kafka_decode import Decoder, Message
 from eventide.errors import UnavailableError, UsageError, near_names
 from eventide.model.protocols import BadInput, Chunk, Decoded, Position
 
@@ -86,10 +85,10 @@ class KafkaSource:
             The cluster cannot be reached.
         """
         if self._schema is None:
-            if self._form.schema is None:
-                self._form = replace(self._form, schema=self._found())
+            values = self._form.schema or self._found()
+            self._form = replace(self._form, schema=values)
             for what, name in self._beside.items():
-                if name in self._form.schema.names:
+                if name in values.names:
                     msg = f"{self.cluster.where}: the events have a column {name!r} already"
                     raise UsageError(msg, hint=f"pass another name: {what}='{what}_of_message'")
             self._schema = self.decoder().schema
@@ -140,7 +139,9 @@ class KafkaSource:
             if topic.error is not None and topic.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 names = [t for t in consumer.list_topics(timeout=SECONDS).topics if not t.startswith("_")]
                 msg = f"{self.cluster.where}: there is no such topic"
-                raise UsageError(msg, hint=near_names(self.topic, names[:200]) if names else "the cluster has no topics")
+                raise UsageError(
+                    msg, hint=near_names(self.topic, names[:200]) if names else "the cluster has no topics"
+                )
             if topic.error is not None:
                 raise self.cluster.told(topic.error)
         there = sorted(topic.partitions)
@@ -264,7 +265,7 @@ class KafkaReader:
         """Return what is there, else what comes first within the timeout."""
         assert self._consumer is not None
         with self._source.cluster.errors():
-            messages = self._consumer.consume(most, 0)
+            messages: list[Message] = self._consumer.consume(most, 0)
             if not messages and timeout > 0:
                 messages = self._consumer.consume(1, timeout)
                 if messages and most > 1:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ConfigResource, NewTopic
 
 from eventide.connectors._kafka_client import SECONDS, Cluster, read_range
@@ -21,7 +21,19 @@ from eventide.connectors._kafka_encode import MESSAGES
 from eventide.errors import CheckpointError
 from eventide.model.batch import concat
 
-__all__ = ["COMMITS", "STAGED", "Committed", "Part", "committed", "key", "largest", "make_topics", "partition_of", "pieces", "read_part"]
+__all__ = [
+    "COMMITS",
+    "STAGED",
+    "Committed",
+    "Part",
+    "committed",
+    "key",
+    "largest",
+    "make_topics",
+    "partition_of",
+    "pieces",
+    "read_part",
+]
 
 STAGED, COMMITS = "_eventide_staged", "_eventide_commits"
 _PARTITIONS = 8
@@ -86,10 +98,10 @@ def partition_of(sink: str, partitions: int) -> int:
     return zlib.crc32(sink.encode()) % max(1, partitions)
 
 
-def committed(cluster: Cluster, sink: str, partition: int, start: int) -> Committed:
+def committed(cluster: Cluster, sink: str, *, partition: int, start: int) -> Committed:
     """Return how far a sink has committed, as is said at an offset or after it."""
     found = Committed(0, -1)
-    for message in read_range(cluster, COMMITS, partition, max(0, start)):
+    for message in read_range(cluster, TopicPartition(COMMITS, partition, max(0, start))):
         if message.key() == sink.encode():
             found = Committed(int(json.loads(message.value())["part"]), message.offset())
     return found
@@ -111,7 +123,7 @@ def key(sink: str, part: int, piece: int) -> bytes:
     return f"{sink}/{part}/{piece}".encode()
 
 
-def read_part(cluster: Cluster, sink: str, partition: int, part: Part) -> pa.RecordBatch:
+def read_part(cluster: Cluster, sink: str, part: Part, *, partition: int) -> pa.RecordBatch:
     """Return the messages of a part that was staged.
 
     Raises
@@ -121,7 +133,7 @@ def read_part(cluster: Cluster, sink: str, partition: int, part: Part) -> pa.Rec
     """
     wanted = f"{sink}/{part.number}/".encode()
     data: list[Any] = []
-    for message in read_range(cluster, STAGED, partition, part.first, part.last + 1):
+    for message in read_range(cluster, TopicPartition(STAGED, partition, part.first), end=part.last + 1):
         if message.key() == wanted + str(len(data)).encode() and message.value() is not None:
             data.append(message.value())
     try:

@@ -104,7 +104,7 @@ def libraries(name: str, artefacts: Sequence[str], *, override: str) -> Path:
         if done.returncode:
             told = [line for line in done.stdout.splitlines() if "ERROR" in line]
             msg = f"{name} could not be fetched from Maven Central: {told[0][:300] if told else done.stderr[-300:]}"
-            raise UnavailableError(msg, hint=f"see whether the network is up; a proxy goes in ~/.m2/settings.xml")
+            raise UnavailableError(msg, hint="see whether the network is up; a proxy goes in ~/.m2/settings.xml")
         try:
             # In one step, so that nobody ever sees half of it; another process may have been faster.
             Path(work, "jars").rename(folder)
