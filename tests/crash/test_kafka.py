@@ -50,8 +50,7 @@ def program(broker: Any, source: str, out: str, folder: Path) -> subprocess.Pope
 
 
 def rows(broker: Any, topic: str) -> Counter[tuple[bytes, bytes]]:
-    committed = {"isolation.level": "read_committed"}
-    return Counter((m.key(), m.value()) for m in consume(broker, topic, **committed))
+    return Counter((m.key(), m.value()) for m in consume(broker, topic))
 
 
 def filled(broker: Any) -> str:

@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -73,29 +74,32 @@ def produce(broker: Broker, topic: str, values: Any, **settings: Any) -> None:
     producer.close()
 
 
-def consume(broker: Broker, topic: str, **settings: Any) -> list[Any]:
-    """Return the messages of a topic that are committed, partition after partition, as another program sees them."""
+def consume(broker: Broker, topic: str) -> list[Any]:
+    """Return the messages of a topic that are committed, partition after partition, as another program sees them.
+
+    A commit is decided when it returns, and its partitions are told a moment later: that moment is waited for.
+    """
     from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-    base = {
-        "bootstrap.servers": broker.address,
-        "group.id": "reader",
-        "enable.auto.commit": False,
-        "fetch.wait.max.ms": 20,
-    }
-    consumer = Consumer({**base, "enable.partition.eof": True, "auto.offset.reset": "error", **settings})
+    base = {"bootstrap.servers": broker.address, "group.id": "reader", "enable.auto.commit": False}
+    any_kind = Consumer({**base, "isolation.level": "read_uncommitted"})
+    consumer = Consumer({**base, "fetch.wait.max.ms": 20, "enable.partition.eof": True, "auto.offset.reset": "error"})
     try:
-        known = consumer.list_topics(topic, timeout=30).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, p, 0) for p in known])
-        found, left = [], set(known)
-        while left:
-            for message in consumer.consume(10_000, 0.05):
+        left = {p: 0 for p in any_kind.list_topics(topic, timeout=30).topics[topic].partitions}
+        for p in left:
+            left[p] = any_kind.get_watermark_offsets(TopicPartition(topic, p), timeout=30)[1]
+        consumer.assign([TopicPartition(topic, p, 0) for p in left])
+        found = []
+        until = time.monotonic() + 10
+        while left and time.monotonic() < until:
+            for message in consumer.consume(10_000, 0.02):
                 if message.error() is None:
                     found.append(message)
-                elif message.error().code() == KafkaError._PARTITION_EOF:
-                    left.discard(message.partition())
-                else:
+                elif message.error().code() != KafkaError._PARTITION_EOF:
                     raise KafkaException(message.error())
+                elif message.offset() >= left.get(message.partition(), 0):
+                    left.pop(message.partition(), None)
     finally:
         consumer.close()
+        any_kind.close()
     return sorted(found, key=lambda m: (m.partition(), m.offset()))

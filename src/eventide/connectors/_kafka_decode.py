@@ -164,6 +164,8 @@ class Decoder:
 
     def _one(self, value: bytes) -> tuple[pa.RecordBatch, str]:
         assert self.form.schema is not None
+        if not value:
+            return empty(self.form.schema), "empty value"
         try:
             decoded: Decoded = self.form.module.decode(value, schema=self.form.schema, **self.form.options)
         except (EventideError, pa.ArrowException) as error:

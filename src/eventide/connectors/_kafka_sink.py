@@ -167,7 +167,7 @@ class KafkaSink:
         producer, self._producer = self._producer, None
         self._forget()
         if producer is not None:
-            with suppress(KafkaException):
+            with suppress(KafkaException, SystemError):  # the second is what the client makes of one that was fenced
                 producer.purge()
                 producer.close()
 

@@ -86,8 +86,9 @@ def make_topics(cluster: Cluster, topic: str, partitions: int, *, own: bool = Tr
 def largest(cluster: Cluster, topic: str) -> int:
     """Return how many bytes a message of a topic may have (what Kafka begins with, where we may not ask)."""
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    admin = cluster.admin()  # kept until the answer is there
     try:
-        found = cluster.admin().describe_configs([resource], request_timeout=SECONDS)[resource].result(SECONDS)
+        found = admin.describe_configs([resource], request_timeout=SECONDS)[resource].result(SECONDS)
         return int(found["max.message.bytes"].value)
     except (KafkaException, KeyError, ValueError):
         return _LARGEST
