@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from eventide.engines.local.options import LocalOptions
-from eventide.engines.local.plan import plan
-from eventide.engines.local.result import Progress, RunResult
-from eventide.engines.spark.options import options_of
 from eventide.errors import PipelineError
-from eventide.model.graph import Read
-from eventide.model.machine import MAIN
-from eventide.model.pipeline import Pipeline
+
+# Spark's Pythons import this before `source`: all else is imported where it is used.
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from eventide.engines.local.result import Progress, RunResult
+    from eventide.model.pipeline import Pipeline
 
 __all__ = ["check", "run"]
 
@@ -56,6 +54,8 @@ def run(
     EventideError
         The pipeline or an option is wrong, something that Spark needs is not here, or a part of it failed.
     """
+    from eventide.engines.spark.options import options_of
+
     chosen = options_of(options)
     check(pipeline)
     from eventide.engines.spark.session import needed
@@ -84,6 +84,11 @@ def check(pipeline: Pipeline) -> dict[str, pa.Schema]:
     eventide.errors.PipelineError: read-0 is what is in the memory of this process, and Spark reads in another
       hint: pass the data itself (ev.from_table), or read a file, a log or a database
     """
+    from eventide.engines.local.options import LocalOptions
+    from eventide.engines.local.plan import plan
+    from eventide.model.graph import Read
+    from eventide.model.machine import MAIN
+
     labels = pipeline.labels
     for node in pipeline.nodes:
         scheme = node.uri.partition("://")[0] if isinstance(node, Read) else ""

@@ -12,40 +12,54 @@ import base64
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
+from pyspark import cloudpickle
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
-from pyspark.sql.streaming.datasource import ReadLimit
 
+# Spark starts four Pythons for a query one after the other, of which two only look at the source: what a pipeline
+# needs is imported where it is used.
 from eventide.engines._failure import worker_error
-from eventide.engines.dataflow import Dataflow, Output
-from eventide.engines.dataflow.head import Head
-from eventide.engines.spark.spool import Spool
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql.streaming.datasource import ReadLimit
+
+    from eventide.engines.dataflow import Dataflow, Output
+    from eventide.engines.dataflow.head import Head
+    from eventide.engines.spark.spool import Spool
 
 __all__ = ["NAME", "data_source"]
 
 NAME = "eventide"
-_SCHEMA = pa.schema([("bucket", pa.int32()), ("seq", pa.int64()), ("data", pa.binary())])
 _LONGEST = 1.0  # seconds that events are gathered under load
 
 
 class _Some(InputPartition):
     """What one task does: some buckets, through one micro-batch."""
 
-    def __init__(self, buckets: Sequence[int], steps: Sequence[tuple[int, str]]) -> None:
-        super().__init__(list(buckets))
-        self.buckets, self.steps = list(buckets), list(steps)
+    def __init__(self, buckets: list[int], step: int, elements: str) -> None:
+        super().__init__(buckets)
+        self.buckets, self.step, self.elements = buckets, step, elements
 
 
 class _Reader(DataSourceStreamReader):
     """Reads in the driver's planner, and computes in tasks."""
 
-    def __init__(self, flow: Dataflow, folder: Path, *, batch_bytes: int, tasks: int) -> None:
-        self._flow, self._spool, self._batch_bytes = flow, Spool(folder), batch_bytes
-        self._tasks = min(tasks, flow.count)
+    def __init__(self, sent: bytes, folder: Path, *, batch_bytes: int, tasks: list[list[int]]) -> None:
+        self._sent, self._folder, self._batch_bytes, self._tasks = sent, folder, batch_bytes, tasks
         self._head: Head | None = None
         self._at: dict[str, Any] | None = None
+
+    def _flow(self) -> Dataflow:
+        # What Spark sent to this worker, as all code that it runs.
+        flow: Dataflow = cloudpickle.loads(self._sent)
+        return flow
+
+    def _spool(self) -> Spool:
+        from eventide.engines.spark.spool import Spool
+
+        return Spool(self._folder)
 
     def initialOffset(self) -> dict[str, Any]:  # noqa: N802
         """Return where a job begins."""
@@ -61,7 +75,7 @@ class _Reader(DataSourceStreamReader):
     def _latest(self, start: dict[str, Any]) -> dict[str, Any]:
         if self._head is None or self._at != start:
             self.stop()
-            self._head = self._flow.head(base64.b64decode(start["head"]) or None)
+            self._head = self._flow().head(base64.b64decode(start["head"]) or None)
             self._at = start
         until, size, elements = time.monotonic() + _LONGEST, 0, []
         timeout = 0.1
@@ -73,7 +87,7 @@ class _Reader(DataSourceStreamReader):
                 break
         if not elements:
             return start
-        name = self._spool.put(start["step"], elements)
+        name = self._spool().put(start["step"], elements)
         state = base64.b64encode(self._head.state()).decode()
         self._at = {"step": start["step"] + 1, "head": state, "elements": name}
         return self._at
@@ -82,33 +96,26 @@ class _Reader(DataSourceStreamReader):
         """Share the buckets out to tasks."""
         if end["step"] == start["step"]:
             return []
-        steps = [(start["step"], end["elements"])]
-        return [_Some(range(t, self._flow.count, self._tasks), steps) for t in range(self._tasks)]
+        return [_Some(buckets, start["step"], end["elements"]) for buckets in self._tasks]
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:  # type: ignore[override]
         """Take buckets through a micro-batch; runs in a worker."""
         assert isinstance(partition, _Some)
         try:
+            flow, spool = self._flow(), self._spool()
             for bucket in partition.buckets:
-                for step, name in partition.steps:
-                    yield from self._step(bucket, step, name)
+                part = flow.bucket(bucket, spool.state(partition.step, bucket))
+                outputs: list[Output] = []
+                for element in spool.elements(partition.elements, bucket):
+                    outputs += part.push(element)
+                spool.keep(partition.step + 1, bucket, part.state())
+                yield from map(_as_batch, outputs)
         except Exception as error:
             raise worker_error(error) from error
 
-    def _step(self, bucket: int, step: int, name: str) -> Iterator[pa.RecordBatch]:
-        part = self._flow.bucket(bucket, self._spool.state(step, bucket))
-        outputs: list[Output] = []
-        for element in self._spool.elements(name, bucket):
-            outputs += part.push(element)
-        self._spool.keep(step + 1, bucket, part.state())
-        for output in outputs:
-            columns = [[output.bucket], [output.seq], [output.data]]
-            arrays = [pa.array(c, f.type) for c, f in zip(columns, _SCHEMA, strict=True)]
-            yield pa.record_batch(arrays, schema=_SCHEMA)
-
     def commit(self, end: dict[str, Any]) -> None:
         """Forget what no micro-batch after this needs."""
-        self._spool.forget(end["step"])
+        self._spool().forget(end["step"])
 
     def stop(self) -> None:
         """Let go of the sources."""
@@ -117,8 +124,19 @@ class _Reader(DataSourceStreamReader):
         self._head = None
 
 
+def _as_batch(output: Output) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    columns = {"bucket": pa.int32(), "seq": pa.int64(), "data": pa.binary()}
+    arrays = [pa.array([value], type_) for value, type_ in zip(output, columns.values(), strict=True)]
+    return pa.record_batch(arrays, names=list(columns))
+
+
 def data_source(flow: Dataflow, folder: Path, *, batch_bytes: int, tasks: int) -> type[DataSource]:
     """Return a source for Spark that runs a pipeline. Spark sends it, and the pipeline in it, to its workers."""
+    sent = cloudpickle.dumps(flow)
+    tasks = min(tasks, flow.count)
+    shares = [list(range(t, flow.count, tasks)) for t in range(tasks)]
 
     # Made here, so that it is sent by value, with the pipeline: options of a source are text only.
     class EventideSource(DataSource):
@@ -130,6 +148,6 @@ def data_source(flow: Dataflow, folder: Path, *, batch_bytes: int, tasks: int) -
             return "bucket int, seq bigint, data binary"
 
         def streamReader(self, schema: Any) -> DataSourceStreamReader:  # noqa: N802
-            return _Reader(flow, folder, batch_bytes=batch_bytes, tasks=tasks)
+            return _Reader(sent, folder, batch_bytes=batch_bytes, tasks=shares)
 
     return EventideSource
