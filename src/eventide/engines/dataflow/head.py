@@ -225,7 +225,7 @@ def _connect(plan: Plan, edges: list[Edge], cut: _Cut) -> dict[str, Task]:
     before: dict[str, Task] = {}
     waiting = list(plan.entries)
     for label in waiting:
-        plan.entries[label] = redirected(plan.entries[label])
+        plan.entries[label][:] = redirected(plan.entries[label])  # in place: the read task has this list too
     reached = [t.task for targets in plan.entries.values() for t in targets]
     while reached:
         task = reached.pop()

@@ -21,7 +21,7 @@ from pyflink.datastream.state import ListState, ListStateDescriptor
 
 from eventide.engines.dataflow import Dataflow, Element
 from eventide.engines.flink.failure import carried
-from eventide.engines.flink.spool import frame
+from eventide.engines.flink.spool import CHARSET, frame
 
 __all__ = ["BYTES", "MESSAGE", "BucketFunction", "HeadFunction"]
 
@@ -35,6 +35,32 @@ _IDLE = 1.0  # seconds after which it is noted that a head that brings nothing h
 _LEAST_LOG = 1 << 16  # bytes of messages after which a bucket is written anew at the earliest
 
 
+class _Bytes:
+    """Bytes in Flink's state. In threads PyFlink loses the type of an array of bytes, so there they are text."""
+
+    def __init__(self, context: RuntimeContext, name: str, mode: str) -> None:
+        self._text = mode == "thread"
+        kind = Types.STRING() if self._text else BYTES
+        self._list: ListState = context.get_list_state(ListStateDescriptor(name, kind))
+
+    def get(self) -> list[bytes]:
+        """Return what is there, in the order in which it was added."""
+        found = self._list.get() or ()
+        return [b.encode(CHARSET) if self._text else bytes(b) for b in found]
+
+    def add(self, data: bytes) -> None:
+        """Add to what is there."""
+        self._list.add(data.decode(CHARSET) if self._text else data)
+
+    def set(self, data: bytes) -> None:
+        """Put this in the place of what is there."""
+        self._list.update([data.decode(CHARSET) if self._text else data])
+
+    def clear(self) -> None:
+        """Leave nothing."""
+        self._list.clear()
+
+
 class HeadFunction(KeyedProcessFunction):  # type: ignore[misc]
     """Reads the sources, turn by turn: a timer sets off the next turn, so that none waits in a queue.
 
@@ -44,15 +70,17 @@ class HeadFunction(KeyedProcessFunction):  # type: ignore[misc]
         The pipeline.
     keys
         Flink's key of each bucket.
+    mode
+        How Python runs.
     """
 
-    def __init__(self, dataflow: Dataflow, keys: list[int]) -> None:
-        self._dataflow, self._keys = dataflow, keys
+    def __init__(self, dataflow: Dataflow, keys: list[int], mode: str) -> None:
+        self._dataflow, self._keys, self._mode = dataflow, keys, mode
 
     def open(self, context: RuntimeContext) -> None:
         """Begin, or go on from a checkpoint."""
         _findable_print()
-        self._state: ListState = context.get_list_state(ListStateDescriptor("head", BYTES))
+        self._state = _Bytes(context, "head", self._mode)
         self._head: Any = None
         self._saved = 0.0
 
@@ -63,7 +91,7 @@ class HeadFunction(KeyedProcessFunction):  # type: ignore[misc]
 
     def process_element(self, value: Any, context: Any) -> Iterator[Any]:
         """Set off the first turn of a new job; later ones set off each other."""
-        if self._head is None and not list(self._state.get() or ()):
+        if self._head is None and not self._state.get():
             self._again(context)
         yield from ()
 
@@ -83,7 +111,7 @@ class HeadFunction(KeyedProcessFunction):  # type: ignore[misc]
 
     def _turn(self) -> list[tuple[int, int, bytes]]:
         if self._head is None:
-            before = [bytes(b) for b in self._state.get() or ()]
+            before = self._state.get()
             self._head = self._dataflow.head(before[0] if before else None)
         begun, size = time.monotonic(), 0
         found: list[list[tuple[int, bytes]]] = [[] for _ in self._keys]
@@ -95,7 +123,7 @@ class HeadFunction(KeyedProcessFunction):  # type: ignore[misc]
             if not elements:
                 break
         if size or begun - self._saved > _IDLE:
-            self._state.update([self._head.state()])
+            self._state.set(self._head.state())
             self._saved = begun
         packed = [(b, msgspec.msgpack.encode(some)) for b, some in enumerate(found) if some]
         return [(self._keys[b], b, data) for b, data in packed]
@@ -119,16 +147,18 @@ class BucketFunction(KeyedProcessFunction):  # type: ignore[misc]
         The pipeline.
     ended
         Folder in which a bucket that has ended leaves a file.
+    mode
+        How Python runs.
     """
 
-    def __init__(self, dataflow: Dataflow, ended: str) -> None:
-        self._dataflow, self._ended = dataflow, ended
+    def __init__(self, dataflow: Dataflow, ended: str, mode: str) -> None:
+        self._dataflow, self._ended, self._mode = dataflow, ended, mode
 
     def open(self, context: RuntimeContext) -> None:
         """Begin, or go on from a checkpoint."""
         _findable_print()
-        self._state: ListState = context.get_list_state(ListStateDescriptor("bucket", BYTES))
-        self._log: ListState = context.get_list_state(ListStateDescriptor("since", BYTES))
+        self._state = _Bytes(context, "bucket", self._mode)
+        self._log = _Bytes(context, "since", self._mode)
         self._held: dict[int, _Held] = {}
 
     def process_element(self, value: Any, context: Any) -> Iterator[str]:
@@ -147,7 +177,7 @@ class BucketFunction(KeyedProcessFunction):  # type: ignore[misc]
         held.log += len(message)
         if held.log > max(_LEAST_LOG, 2 * held.state):
             state = held.bucket.state()
-            self._state.update([state])
+            self._state.set(state)
             self._log.clear()
             held.state, held.log = len(state), 0
         else:
@@ -157,12 +187,12 @@ class BucketFunction(KeyedProcessFunction):  # type: ignore[misc]
         return outputs
 
     def _restored(self, number: int) -> _Held:
-        states = [bytes(b) for b in self._state.get() or ()]
+        states = self._state.get()
         bucket = self._dataflow.bucket(number, states[0] if states else None)
         size = 0
-        for message in self._log.get() or ():
+        for message in self._log.get():
             size += len(message)
-            for element in _elements(number, bytes(message)):
+            for element in _elements(number, message):
                 bucket.push(element)  # what comes out was sent before the checkpoint
         return _Held(bucket, len(states[0]) if states else 0, size)
 

@@ -48,7 +48,7 @@ def submit(dataflow: Dataflow, options: FlinkOptions, folders: Folders, *, clust
         configuration.set_string(name, str(value))
     java = jvm.gateway().jvm.org.apache.flink.streaming.api.environment
     environment = StreamExecutionEnvironment(java.StreamExecutionEnvironment(configuration._j_configuration))
-    _graph(environment, dataflow, folders)
+    _graph(environment, dataflow, folders, options.mode)
     try:
         client = environment.execute_async(dataflow.pipeline.name)
     except Exception as error:
@@ -61,7 +61,7 @@ def submit(dataflow: Dataflow, options: FlinkOptions, folders: Folders, *, clust
     return Job(cluster, str(client.get_job_id()))
 
 
-def _graph(environment: Any, dataflow: Dataflow, folders: Folders) -> None:
+def _graph(environment: Any, dataflow: Dataflow, folders: Folders, mode: str) -> None:
     from pyflink.common import Types, WatermarkStrategy
     from pyflink.common.serialization import Encoder
     from pyflink.common.time import Duration
@@ -81,9 +81,9 @@ def _graph(environment: Any, dataflow: Dataflow, folders: Folders) -> None:
     begin = environment.from_source(
         lines.monitor_continuously(Duration.of_seconds(3600)).build(), WatermarkStrategy.no_watermarks(), "begin", Types.STRING()
     ).set_parallelism(1)
-    head = begin.key_by(_one, Types.INT()).process(HeadFunction(dataflow, keys), MESSAGE)
+    head = begin.key_by(_one, Types.INT()).process(HeadFunction(dataflow, keys, mode), MESSAGE)
     head = head.set_parallelism(1).name("head").uid("head")
-    buckets = head.key_by(_key, Types.INT()).process(BucketFunction(dataflow, str(folders.ended)), Types.STRING())
+    buckets = head.key_by(_key, Types.INT()).process(BucketFunction(dataflow, str(folders.ended), mode), Types.STRING())
     buckets = buckets.name("buckets").uid("buckets")
     encoder = Encoder.simple_string_encoder("ISO-8859-1")
     files = FileSink.for_row_format(folders.spool.as_uri(), encoder)

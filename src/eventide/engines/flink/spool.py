@@ -15,7 +15,7 @@ import msgspec
 from eventide.engines.dataflow import Output
 from eventide.errors import CheckpointError
 
-__all__ = ["Spool", "frame"]
+__all__ = ["CHARSET", "Spool", "frame"]
 
 _LENGTH = struct.Struct("<I")
 # One character a byte, both ways: Flink's row format takes text.
