@@ -3,6 +3,7 @@
 # make check  lint, types, layers and the fast tests, in two minutes
 # make fuzz   the long random tests
 # make soak   random faults for ten minutes (MINUTES=60), outputs compared all the time
+# make test-flink  the tests of the Flink engine, in an environment of its own (FLINK_KILLS=200: the long mode)
 # make bench  ours beside the peers in one run: make bench ID=w2 (all: make bench)
 # make bench-peers  the peers' environments
 
@@ -20,7 +21,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types layers docs servers fuzz soak bench bench-peers conform clean
+.PHONY: help install demo test check lint types layers docs servers test-flink fuzz soak bench bench-peers conform clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -41,6 +42,15 @@ $(VENV)/.dev: $(VENV)/.base
 	test -x .venvs/beam/bin/python || $(PYTHON) -m venv .venvs/beam
 	.venvs/beam/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
+
+# Each distributed engine has an environment of its own: their pins exclude one another.
+.venvs/engine-flink/.done: pyproject.toml
+	test -x .venvs/engine-flink/bin/python || $(PYTHON) -m venv .venvs/engine-flink
+	.venvs/engine-flink/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[flink,fast]' 'pytest>=8.3' 'hypothesis>=6.120'
+	touch $@
+
+test-flink: .venvs/engine-flink/.done
+	EVENTIDE_FLINK_KILLS=$(or $(FLINK_KILLS),10) .venvs/engine-flink/bin/python -m pytest -p no:cacheprovider tests/engines/flink
 
 install: $(VENV)/.base
 
