@@ -19,7 +19,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
-from eventide.engines.beam.failure import error_in
+from eventide.engines._failure import error_in
 from eventide.engines.beam.options import BeamOptions
 from eventide.engines.beam.spool import each_output
 from eventide.engines.beam.steps import BucketFn, HeadFn, Numbered, SpoolFn, stops

@@ -1,4 +1,4 @@
-"""Errors on their way out of a Beam worker, whose runner passes on nothing but text."""
+"""Errors on their way out of a worker, for an engine that passes on nothing but text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def worker_error(cause: Exception) -> WorkerError:
 
     Examples
     --------
-    >>> print(error_in(f"Beam says: {worker_error(EventideError('the log is full', hint='free some space'))} [while]"))
+    >>> print(error_in(f"Spark says: {worker_error(EventideError('the log is full', hint='free some space'))} [while]"))
     the log is full
       hint: free some space
     """
@@ -36,12 +36,12 @@ def worker_error(cause: Exception) -> WorkerError:
     return WorkerError(f"eventide-error {json.dumps(facts)} end-of-error")
 
 
-def error_in(text: str) -> EventideError:
+def error_in(text: str, *, job: str = "the job") -> EventideError:
     """Return the error that a runner's text tells of: that of the first worker that failed, else the text itself."""
     found = _MARK.search(text)
     if found is None:
         lines = [line for line in text.strip().splitlines() if line.strip()] or ["no reason was given"]
-        return RunError(f"the Beam job failed: {lines[-1].strip()}", hint="the cause is this error's __cause__")
+        return RunError(f"{job} failed: {lines[-1].strip()}", hint="the cause is this error's __cause__")
     facts = json.loads(found.group(1))
     kind = getattr(errors, facts["kind"], RunError)  # a plug-in may have errors of its own
     made: EventideError = kind(facts["message"], hint=facts["hint"])

@@ -1,0 +1,121 @@
+"""What a job keeps on disk, in one folder a pipeline."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from eventide.engines.flink.options import FlinkOptions
+from eventide.errors import CheckpointError
+
+__all__ = ["Folders", "folders_for"]
+
+_CHECKPOINT = re.compile(r"chk-(\d+)")
+_NOTE = "eventide"
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where things are; `temporary` is gone after the run.
+
+    Parameters
+    ----------
+    root
+        Of this pipeline.
+    temporary
+        Whether it is removed at the end.
+    """
+
+    root: Path
+    temporary: bool
+
+    @property
+    def checkpoints(self) -> Path:
+        """Flink's checkpoints, by job."""
+        return self.root / "checkpoints"
+
+    @property
+    def spool(self) -> Path:
+        """Results on their way to the sinks."""
+        return self.root / "spool"
+
+    @property
+    def control(self) -> Path:
+        """What sets the job off."""
+        return self.root / "control"
+
+    @property
+    def ended(self) -> Path:
+        """A file for each bucket that has ended."""
+        return self.root / "ended"
+
+    @property
+    def outlet(self) -> Path:
+        """What the sinks have committed."""
+        return self.root / "outlet"
+
+    def newest(self) -> Path | None:
+        """Return the newest checkpoint that is whole."""
+        found = []
+        for path in self.checkpoints.glob("*/chk-*/_metadata"):
+            number = _CHECKPOINT.fullmatch(path.parent.name)
+            if number and path.stat().st_size:
+                found.append((int(number[1]), path.stat().st_mtime_ns, path.parent))
+        return max(found)[2] if found else None
+
+    def prepare(self, options: FlinkOptions) -> Path | None:
+        """Make the folders and return the checkpoint or savepoint to begin from.
+
+        Raises
+        ------
+        CheckpointError
+            The savepoint that was asked for is not one.
+        """
+        if not options.resume:
+            for path in (self.checkpoints, self.spool, self.outlet):
+                shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(self.ended, ignore_errors=True)
+        before = self._savepoint(options.from_savepoint) if options.from_savepoint else self.newest()
+        for path in (self.checkpoints, self.spool, self.outlet, self.control, self.ended):
+            path.mkdir(parents=True, exist_ok=True)
+        (self.control / "begin").write_text("begin\n")
+        return before
+
+    def _savepoint(self, where: str | Path) -> Path:
+        path = Path(str(where).removeprefix("file://").removeprefix("file:")).absolute()
+        if not (path / "_metadata").is_file():
+            msg = f"{path} is not a savepoint or checkpoint of Flink: it has no file _metadata"
+            raise CheckpointError(msg, hint="name the folder that the run printed, such as .../savepoint-1a2b3c-0123456789ab")
+        if (path / _NOTE).is_dir():
+            # The sinks go back to where they were, too.
+            shutil.rmtree(self.outlet, ignore_errors=True)
+            shutil.copytree(path / _NOTE, self.outlet)
+            shutil.rmtree(self.spool, ignore_errors=True)
+        if not path.is_relative_to(self.checkpoints.absolute()):
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+        return path
+
+    def note(self, savepoint: str) -> Path:
+        """Lay what the sinks had committed beside a savepoint, and return where it is."""
+        path = Path(savepoint.removeprefix("file://").removeprefix("file:"))
+        shutil.copytree(self.outlet, path / _NOTE)
+        return path
+
+    def remove(self) -> None:
+        """Take away what nobody needs after the end."""
+        if self.temporary:
+            shutil.rmtree(self.root, ignore_errors=True)
+        else:
+            for path in (self.spool, self.control, self.ended):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def folders_for(options: FlinkOptions, pipeline: str) -> Folders:
+    """Return the folders of a pipeline."""
+    if options.checkpoint is None:
+        return Folders(Path(tempfile.mkdtemp(prefix="eventide-flink-")), temporary=True)
+    name = re.sub(r"[^\w.-]", "_", pipeline)
+    return Folders(Path(options.checkpoint).absolute() / f"{name}.flink", temporary=False)
