@@ -66,7 +66,7 @@ def produce(broker: Broker, topic: str, values: Any, **settings: Any) -> None:
     """Produce messages: bytes, or dictionaries of what `Producer.produce` takes."""
     from confluent_kafka import Producer
 
-    producer = Producer({"bootstrap.servers": broker.address, **settings})
+    producer = Producer({"bootstrap.servers": broker.address, "queue.buffering.max.messages": 2_000_000, **settings})
     for value in values:
         producer.produce(topic, **(value if isinstance(value, dict) else {"value": value}))
         producer.poll(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -96,6 +96,7 @@ class Cluster:
     servers: str
     settings: Mapping[str, Any]
     where: str
+    _refusals: list[KafkaError] = field(default_factory=list, repr=False, compare=False)
 
     def _resolved(self) -> tuple[dict[str, Any], list[str]]:
         settings = {k: secret(v) if is_secret(k) and isinstance(v, str) else v for k, v in self.settings.items()}
@@ -105,7 +106,7 @@ class Cluster:
     def _made(self, kind: Any, own: Mapping[str, Any]) -> Any:
         settings, hidden = self._resolved()
         try:
-            return kind({**settings, **own}, logger=_LOG)
+            return kind({"error_cb": self._failed, **settings, **own}, logger=_LOG)
         except (KafkaException, ValueError, TypeError) as error:
             text = error.args[0].str() if isinstance(error, KafkaException) else str(error)
             for value in hidden:
@@ -113,6 +114,11 @@ class Cluster:
             msg = f"{self.where}: a setting of the client is wrong: {text}"
             # Not chained: the cause may say what was hidden.
             raise ConfigError(msg, hint="the names are librdkafka's, see its CONFIGURATION.md") from None
+
+    def _failed(self, error: KafkaError) -> None:
+        """Keep why a cluster refuses us: the call that fails by it only says that nobody answered."""
+        if error.code() in _REFUSED:
+            self._refusals[:] = [error]
 
     def consumer(self, **own: Any) -> Consumer:
         """Return a consumer that commits nothing by itself and never skips what it cannot find."""
@@ -135,12 +141,21 @@ class Cluster:
         return self._made(AdminClient, {})
 
     @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Turn errors of the client into ours."""
+    def errors(self, asking: Any = None) -> Iterator[None]:
+        """Turn errors of the client into ours.
+
+        Parameters
+        ----------
+        asking
+            A client that nothing is read with, or nothing yet: what it has to say about a failure is heard.
+        """
         try:
             yield
         except KafkaException as error:
-            raise self.told(error.args[0]) from error
+            if asking is not None:
+                asking.poll(0)
+            refused = self._refusals and error.args[0].code() in _PASSING
+            raise self.told(self._refusals.pop() if refused else error.args[0]) from error
 
     def told(self, error: KafkaError) -> EventideError:
         """Return what an error of the client means."""

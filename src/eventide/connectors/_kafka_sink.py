@@ -274,7 +274,7 @@ class KafkaSink:
         deadline = time.monotonic() + 2 * SECONDS
         while True:
             try:
-                with self._cluster.errors():
+                with self._cluster.errors(self._producer):
                     call(SECONDS)
             except UnavailableError as error:
                 cause = error.__cause__

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from eventide.connectors._file_form import Form
 from eventide.connectors._kafka_client import SECONDS, Cluster
@@ -126,15 +126,15 @@ class KafkaSource:
             found = self._form.module.decode(values[0], **self._form.options).batch.schema
         return found
 
-    def known(self, consumer: Consumer) -> list[int]:
-        """Return the partitions that are there now and are read.
+    def known(self, consumer: Consumer, *, fresh: bool = True) -> list[int]:
+        """Return the partitions that are there now and are read; `fresh` is a consumer that reads nothing yet.
 
         Raises
         ------
         UsageError
             There is no such topic or partition.
         """
-        with self.cluster.errors():
+        with self.cluster.errors(consumer if fresh else None):
             topic = consumer.list_topics(self.topic, timeout=SECONDS).topics[self.topic]
             if topic.error is not None and topic.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 names = [t for t in consumer.list_topics(timeout=SECONDS).topics if not t.startswith("_")]
@@ -203,7 +203,7 @@ class KafkaReader:
 
     def __init__(self, source: KafkaSource, positions: Mapping[int, int]) -> None:
         self._source, self._decoder = source, source.decoder()
-        self._down = ""
+        self._down: KafkaError | None = None
         self._consumer: Consumer | None = source.cluster.consumer(
             isolation_level=source._isolation, group_id=source.group or "eventide", error_cb=self._failed
         )
@@ -225,8 +225,9 @@ class KafkaReader:
         self._rows_per_message = 1.0 if hasattr(source._form.module, "cut") else 512.0
 
     def _failed(self, error: KafkaError) -> None:
+        self._source.cluster._failed(error)
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._down = error.str()
+            self._down = error
 
     def began(self) -> dict[str, Position]:
         """Return where reading began: what is ``"latest"`` now is not any more when the run goes on."""
@@ -274,7 +275,7 @@ class KafkaReader:
             msg, self._down = f"{self._source.cluster.where} cannot be reached: {self._down}", ""
             raise UnavailableError(msg, hint="see whether the broker runs and the network is up")
         if messages:
-            self._down = ""
+            self._down: KafkaError | None = None
         return messages
 
     def _chunk(self, partition: int, messages: list[Message]) -> Chunk | None:
@@ -310,7 +311,7 @@ class KafkaReader:
         assert self._consumer is not None
         self._looked = time.monotonic()
         try:
-            new = [p for p in self._source.known(self._consumer) if p not in self._at]
+            new = [p for p in self._source.known(self._consumer, fresh=False) if p not in self._at]
             begin = {p: self._source.bounds(self._consumer, p)[0] for p in new}
         except UnavailableError:
             return

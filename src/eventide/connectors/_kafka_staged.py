@@ -69,7 +69,7 @@ def make_topics(cluster: Cluster, topic: str, partitions: int, *, own: bool = Tr
     wanted = {topic: NewTopic(topic, partitions or -1)}
     if own:
         wanted |= {name: NewTopic(name, _PARTITIONS, config=_SETTINGS) for name in (STAGED, COMMITS)}
-    with cluster.errors():
+    with cluster.errors(admin):
         there = admin.list_topics(timeout=SECONDS).topics
         missing = [made for name, made in wanted.items() if name not in there]
         if missing:
