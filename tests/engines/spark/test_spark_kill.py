@@ -70,7 +70,7 @@ def test_killed_at_any_time(undisturbed: tuple[Path, dict[str, Counter[str]]], t
         while running and kills < KILLS:
             driver = Driver(folder)
             try:
-                running = driver.passes(driver.epoch + chance.randint(1, 12))
+                running = driver.passes(driver.epoch + chance.randint(1, 6))
                 if running:
                     time.sleep(chance.uniform(0, 0.4))  # anywhere in a micro-batch
                     driver.kill(chance.choice(["driver", "jvm", "all"]))

@@ -15,7 +15,7 @@ pytest.importorskip("pyspark", reason="Spark has an environment of its own: `mak
 
 class TestSpark(EngineSuite):
     plugin = engine = "spark"
-    options = {"buckets": 3}
+    options = {"buckets": 3, "conf": {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}}
 
     def resuming(self, folder: Path) -> Mapping[str, Any]:
         """Return the options of a run with as many micro-batches as possible, each of which is a checkpoint."""

@@ -127,7 +127,8 @@ def _settings(options: SparkOptions) -> dict[str, str]:
     master = options.master or given.pop("spark.master", "") or ("" if submitted else _DEFAULT)
     settings = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
     if not submitted:
-        settings["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile={_QUIET.as_uri()}"
+        more = given.pop("spark.driver.extraJavaOptions", "")
+        settings["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile={_QUIET.as_uri()} {more}".strip()
         settings["spark.log.level"] = options.log_level
     if master.startswith("local") or re.match(r"spark://(127\.|localhost|\[::1\])", master):
         settings |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}

@@ -35,7 +35,7 @@ NAME = "eventide"
 _LONGEST = 1.0  # seconds that events are gathered under load
 
 
-class _Some(InputPartition):
+class _Some(InputPartition):  # type: ignore[misc]
     """What one task does: some buckets, through one micro-batch."""
 
     def __init__(self, buckets: list[int], step: int, elements: str) -> None:
@@ -43,7 +43,7 @@ class _Some(InputPartition):
         self.buckets, self.step, self.elements = buckets, step, elements
 
 
-class _Reader(DataSourceStreamReader):
+class _Reader(DataSourceStreamReader):  # type: ignore[misc]
     """Reads in the driver's planner, and computes in tasks."""
 
     def __init__(self, sent: bytes, folder: Path, *, batch_bytes: int, tasks: list[list[int]]) -> None:
@@ -98,7 +98,7 @@ class _Reader(DataSourceStreamReader):
             return []
         return [_Some(buckets, start["step"], end["elements"]) for buckets in self._tasks]
 
-    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:  # type: ignore[override]
+    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         """Take buckets through a micro-batch; runs in a worker."""
         assert isinstance(partition, _Some)
         try:
@@ -139,7 +139,7 @@ def data_source(flow: Dataflow, folder: Path, *, batch_bytes: int, tasks: int) -
     shares = [list(range(t, flow.count, tasks)) for t in range(tasks)]
 
     # Made here, so that it is sent by value, with the pipeline: options of a source are text only.
-    class EventideSource(DataSource):
+    class EventideSource(DataSource):  # type: ignore[misc]
         @classmethod
         def name(cls) -> str:
             return NAME
