@@ -132,7 +132,7 @@ def compare(expected: Iterable[Outcome], found: Iterable[Outcome]) -> dict[str, 
     --------
     >>> one, other = Outcome("local", "a", {"x": "1"}, {"x": 9}, 0.1), Outcome("beam", "a", {"x": "2"}, {"x": 8}, 0.1)
     >>> compare([one], [one]), compare([one], [other])
-    ({'a': ''}, {'a': "x: 8 rows instead of 9, or others"})
+    ({'a': ''}, {'a': 'x: 8 rows instead of 9, or others'})
     """
     wanted = {o.case: o for o in expected}
     return {o.case: _difference(wanted[o.case], o) for o in found}

@@ -9,13 +9,15 @@ share (``spool``); they are documented and not tested here.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 
-from eventide.engines.beam.options import options_of
+from eventide.engines.beam.options import BeamOptions, options_of
+from eventide.engines.dataflow.cut import one_bucket
 from eventide.engines.local.options import LocalOptions
 from eventide.engines.local.plan import plan
 from eventide.engines.local.result import Progress, RunResult
@@ -23,7 +25,7 @@ from eventide.errors import MissingDependencyError, PipelineError
 from eventide.model.machine import MAIN
 from eventide.model.pipeline import Pipeline
 
-__all__ = ["check", "run"]
+__all__ = ["check", "notes", "run"]
 
 
 def run(
@@ -53,14 +55,24 @@ def run(
     """
     chosen = options_of(options)
     check(pipeline)
-    try:
-        import apache_beam  # noqa: F401
-    except ImportError as error:
-        msg = "the engine 'beam' needs the library 'apache_beam', which is not installed"
-        raise MissingDependencyError(msg, hint="pip install 'eventide[beam]'") from error
-    from eventide.engines.beam.job import run_job
+    return _job()(pipeline, chosen, stop or threading.Event())
 
-    return run_job(pipeline, chosen, stop or threading.Event())
+
+def _job() -> Callable[[Pipeline, BeamOptions, threading.Event], RunResult]:
+    """Import Beam, which warns of cloud libraries that nobody asked for."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        from eventide.engines.beam.job import run_job
+    except ImportError as error:
+        library = (error.name or "").partition(".")[0]
+        if library in ("", "eventide"):
+            raise
+        msg = f"the engine 'beam' needs the library {library!r}, which is not installed"
+        raise MissingDependencyError(msg, hint="pip install 'eventide[beam]'") from error
+    finally:
+        logging.disable(before)
+    return run_job
 
 
 def check(pipeline: Pipeline) -> dict[str, pa.Schema]:
@@ -89,3 +101,17 @@ def check(pipeline: Pipeline) -> dict[str, pa.Schema]:
             raise PipelineError(msg, hint="read it with follow=False, or run it on another engine")
     labels = pipeline.labels
     return {labels[id(n)]: made.schemas[id(n), MAIN] for n in pipeline.nodes}
+
+
+def notes(pipeline: Pipeline) -> list[str]:
+    """Return what is slower on this engine than it might be.
+
+    Examples
+    --------
+    >>> import eventide as ev
+    >>> timed = ev.read("generator://events", rows=9).event_time("timestamp")
+    >>> notes(timed.window(ev.tumbling("1s")).aggregate(n=ev.count()).write("memory://counts"))
+    ['one task works on all keys, because window-2 has no key']
+    """
+    why = one_bucket(pipeline)
+    return [f"one task works on all keys, because {why}"] if why else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 import tempfile
 import threading
 import uuid
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.internal.cloudpickle import cloudpickle
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
@@ -24,9 +26,10 @@ from eventide.engines.beam.steps import BucketFn, HeadFn, Numbered, SpoolFn, sto
 from eventide.engines.dataflow import Dataflow, Output
 from eventide.engines.local.result import RunResult
 from eventide.errors import EventideError, RunError
+from eventide.logs import RunLog
 from eventide.model.pipeline import Pipeline
 
-__all__ = ["run_job"]
+__all__ = ["run_job", "with_its_code"]
 
 
 def run_job(pipeline: Pipeline, options: BeamOptions, stop: threading.Event) -> RunResult:
@@ -39,14 +42,17 @@ def run_job(pipeline: Pipeline, options: BeamOptions, stop: threading.Event) -> 
     """
     more: dict[str, Any] = {"batch_rows": options.batch_rows} if options.batch_rows else {}
     place = str(options.quarantine) if options.quarantine is not None else None
-    flow = Dataflow(pipeline, buckets=options.buckets, clock=options.clock, quarantine=place, **more)
+    flow = Dataflow(with_its_code(pipeline), buckets=options.buckets, clock=options.clock, quarantine=place, **more)
     with ExitStack() as stack:
         notes = _notes(pipeline, options, stack)
         outlet = flow.outlet(notes)
         failed = True
         stack.callback(lambda: outlet.close(failed=failed))
         resumed = outlet.ended  # a run before got as far as this, or further
-        if not resumed:
+        if resumed:
+            told = f"{pipeline.name} has ended before, as {notes} says, and is not run again; resume=False begins anew"
+            RunLog({"pipeline": pipeline.name}).tell("resumed", told)
+        else:
             folder = _spool(options, stack)
             _run(flow, folder, options, stop=stop)
             if not stop.is_set():
@@ -104,6 +110,17 @@ def _run(flow: Dataflow, folder: str, options: BeamOptions, *, stop: threading.E
     if state not in (None, PipelineState.DONE):
         msg = f"the Beam job ended as {state}"
         raise RunError(msg, hint="the runner's log says why")
+
+
+def with_its_code(pipeline: Pipeline) -> Pipeline:
+    """Return a pipeline, after telling Beam to send the code of the file that it was loaded from.
+
+    What a command loads by path is in no module that a worker could import.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("eventide_target_"):
+            cloudpickle.register_pickle_by_value(module)
+    return pipeline
 
 
 def _runner(options: BeamOptions) -> Any:

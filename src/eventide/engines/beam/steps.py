@@ -103,8 +103,10 @@ class BucketFn(beam.DoFn):  # type: ignore[misc]
             kept: Kept | None = state.read()
             if kept is None or kept.bucket is None:
                 kept = Kept(None, self._flow.bucket(number, kept.as_bytes() if kept else None))
-                state.write(kept)
-            yield from kept.bucket.push(Element(number, seq, data))
+            outputs = kept.bucket.push(Element(number, seq, data))
+            # Written after every element, which most runners only note: they ask for the bytes at the bundle's end.
+            state.write(kept)
+            yield from outputs
 
 
 class SpoolFn(beam.DoFn):  # type: ignore[misc]
