@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 
 from eventide.testing.engines import EngineSuite
 
-pytest.importorskip("pyspark", reason="Spark has an environment of its own: `make test-spark`")
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("pyspark") is None, reason="Spark has an environment of its own: `make test-spark`"
+)
 
 
 class TestSpark(EngineSuite):

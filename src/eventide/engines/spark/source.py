@@ -9,6 +9,7 @@ runs again finds the same elements and the same states, whatever the sources wou
 from __future__ import annotations
 
 import base64
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -134,6 +135,9 @@ def _as_batch(output: Output) -> pa.RecordBatch:
 
 def data_source(flow: Dataflow, folder: Path, *, batch_bytes: int, tasks: int) -> type[DataSource]:
     """Return a source for Spark that runs a pipeline. Spark sends it, and the pipeline in it, to its workers."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("eventide_target_"):  # what a command loaded by path is in no module that a worker has
+            cloudpickle.register_pickle_by_value(module)
     sent = cloudpickle.dumps(flow)
     tasks = min(tasks, flow.count)
     shares = [list(range(t, flow.count, tasks)) for t in range(tasks)]
