@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import victim
+import spark_victim as victim
 
 import eventide as ev
 from eventide.formats import arrow

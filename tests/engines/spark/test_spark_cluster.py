@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("pyspark", reason="Spark has an environment of its own: `make test-spark`")
 
-import victim
+import spark_victim as victim
 from spark_driver import BRIEF, Driver, wanted, written
 
 from servers.spark import Cluster

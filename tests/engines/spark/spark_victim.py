@@ -1,4 +1,4 @@
-"""A program with a pipeline on Spark that tests kill: ``python victim.py FOLDER OPTIONS [PLACE]``."""
+"""A program with a pipeline on Spark that tests kill: ``python spark_victim.py FOLDER OPTIONS [PLACE]``."""
 
 from __future__ import annotations
 
