@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ import pytest
 
 from eventide.testing.engines import EngineSuite
 
-pytest.importorskip("pyspark", reason="Spark has an environment of its own: `make test-spark`")
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("pyspark") is None, reason="Spark has an environment of its own: `make test-spark`"
+)
 
 
 class TestSpark(EngineSuite):
     plugin = engine = "spark"
-    options = {"buckets": 3}
+    options = {"buckets": 3, "conf": {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}}
 
     def resuming(self, folder: Path) -> Mapping[str, Any]:
         """Return the options of a run with as many micro-batches as possible, each of which is a checkpoint."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eventide.engines.local.result import Progress, RunResult
     from eventide.model.pipeline import Pipeline
 
-__all__ = ["check", "run"]
+__all__ = ["check", "notes", "run"]
 
 # Sources of this process; a query reads in another.
 _HERE = {"memory": "what is in the memory of this process", "stdio": "the standard input of this process"}
@@ -97,3 +97,19 @@ def check(pipeline: Pipeline) -> dict[str, pa.Schema]:
             raise PipelineError(msg, hint="pass the data itself (ev.from_table), or read a file, a log or a database")
     made = plan(pipeline, LocalOptions(), dry=True)
     return {labels[id(n)]: made.schemas[id(n), MAIN] for n in pipeline.nodes}
+
+
+def notes(pipeline: Pipeline) -> list[str]:
+    """Return what is slower on this engine than it might be.
+
+    Examples
+    --------
+    >>> import eventide as ev
+    >>> timed = ev.read("generator://events", rows=9).event_time("timestamp")
+    >>> notes(timed.window(ev.tumbling("1s")).aggregate(n=ev.count()).write("memory://counts"))
+    ['one task works on all keys, because window-2 has no key']
+    """
+    from eventide.engines.dataflow.cut import one_bucket
+
+    why = one_bucket(pipeline)
+    return [f"one task works on all keys, because {why}"] if why else []

@@ -127,14 +127,23 @@ def _settings(options: SparkOptions) -> dict[str, str]:
     master = options.master or given.pop("spark.master", "") or ("" if submitted else _DEFAULT)
     settings = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
     if not submitted:
-        settings["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile={_QUIET.as_uri()}"
+        more = given.pop("spark.driver.extraJavaOptions", "")
+        settings["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile={_QUIET.as_uri()} {more}".strip()
         settings["spark.log.level"] = options.log_level
     if master.startswith("local") or re.match(r"spark://(127\.|localhost|\[::1\])", master):
         settings |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    if path := os.environ.get("PYTHONPATH"):
+    if path := _path(local=master.startswith("local")):
         settings["spark.executorEnv.PYTHONPATH"] = path
     if master:
         settings["spark.master"] = master
     settings["spark.sql.streaming.noDataMicroBatches.enabled"] = "false"
     return settings | given
+
+
+def _path(*, local: bool) -> str:
+    """Return where workers look for modules: on this machine where this process does, elsewhere where it was told."""
+    if not local:
+        return os.environ.get("PYTHONPATH", "")
+    own = (sys.prefix, sys.base_prefix)  # a worker has these by itself
+    return os.pathsep.join(str(Path(p).absolute()) for p in sys.path if not (p and p.startswith(own)))

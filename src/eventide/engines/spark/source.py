@@ -9,6 +9,7 @@ runs again finds the same elements and the same states, whatever the sources wou
 from __future__ import annotations
 
 import base64
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,24 +27,28 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.datasource import ReadLimit
 
     from eventide.engines.dataflow import Dataflow, Output
+    from eventide.engines.dataflow.bucket import Bucket
     from eventide.engines.dataflow.head import Head
     from eventide.engines.spark.spool import Spool
 
 __all__ = ["NAME", "data_source"]
 
 NAME = "eventide"
+# Buckets of this worker, each with the file of the elements that it took last: the name of that is like no other, of
+# any job. Spark gives a bucket to another worker whenever it likes; then its state is in the spool.
+_alive: dict[int, tuple[str, Bucket]] = {}
 _LONGEST = 1.0  # seconds that events are gathered under load
 
 
-class _Some(InputPartition):
+class _Some(InputPartition):  # type: ignore[misc]
     """What one task does: some buckets, through one micro-batch."""
 
-    def __init__(self, buckets: list[int], step: int, elements: str) -> None:
+    def __init__(self, buckets: list[int], step: int, *, before: str, elements: str) -> None:
         super().__init__(buckets)
-        self.buckets, self.step, self.elements = buckets, step, elements
+        self.buckets, self.step, self.before, self.elements = buckets, step, before, elements
 
 
-class _Reader(DataSourceStreamReader):
+class _Reader(DataSourceStreamReader):  # type: ignore[misc]
     """Reads in the driver's planner, and computes in tasks."""
 
     def __init__(self, sent: bytes, folder: Path, *, batch_bytes: int, tasks: list[list[int]]) -> None:
@@ -96,19 +101,24 @@ class _Reader(DataSourceStreamReader):
         """Share the buckets out to tasks."""
         if end["step"] == start["step"]:
             return []
-        return [_Some(buckets, start["step"], end["elements"]) for buckets in self._tasks]
+        files = {"before": start["elements"], "elements": end["elements"]}
+        return [_Some(buckets, start["step"], **files) for buckets in self._tasks]
 
-    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:  # type: ignore[override]
+    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         """Take buckets through a micro-batch; runs in a worker."""
         assert isinstance(partition, _Some)
         try:
-            flow, spool = self._flow(), self._spool()
+            spool = self._spool()
             for bucket in partition.buckets:
-                part = flow.bucket(bucket, spool.state(partition.step, bucket))
+                # Taken away until it has done this step: one that failed half way is never used again.
+                before, part = _alive.pop(bucket, ("", None))
+                if part is None or not before or before != partition.before:
+                    part = self._flow().bucket(bucket, spool.state(partition.step, bucket))
                 outputs: list[Output] = []
                 for element in spool.elements(partition.elements, bucket):
                     outputs += part.push(element)
                 spool.keep(partition.step + 1, bucket, part.state())
+                _alive[bucket] = (partition.elements, part)
                 yield from map(_as_batch, outputs)
         except Exception as error:
             raise worker_error(error) from error
@@ -134,12 +144,15 @@ def _as_batch(output: Output) -> pa.RecordBatch:
 
 def data_source(flow: Dataflow, folder: Path, *, batch_bytes: int, tasks: int) -> type[DataSource]:
     """Return a source for Spark that runs a pipeline. Spark sends it, and the pipeline in it, to its workers."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("eventide_target_"):  # what a command loaded by path is in no module that a worker has
+            cloudpickle.register_pickle_by_value(module)
     sent = cloudpickle.dumps(flow)
     tasks = min(tasks, flow.count)
     shares = [list(range(t, flow.count, tasks)) for t in range(tasks)]
 
     # Made here, so that it is sent by value, with the pipeline: options of a source are text only.
-    class EventideSource(DataSource):
+    class EventideSource(DataSource):  # type: ignore[misc]
         @classmethod
         def name(cls) -> str:
             return NAME

@@ -1,4 +1,4 @@
-"""A program with a pipeline on Spark that tests kill: ``python victim.py FOLDER OPTIONS [PLACE]``."""
+"""A program with a pipeline on Spark that tests kill: ``python spark_victim.py FOLDER OPTIONS [PLACE]``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from eventide.formats import arrow
 from eventide.model.pipeline import Pipeline, pipeline
 from eventide.model.time import EVENT_TIME
 
-ROWS = 60_000
+ROWS = 36_000
 AFTER = 3
 _MS = 1_000_000
 
