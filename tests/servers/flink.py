@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -86,9 +87,14 @@ class Cluster:
             "taskmanager.host": _LOOPBACK,
             "taskmanager.bind-host": _LOOPBACK,
             "taskmanager.numberOfTaskSlots": self._slots,
-            "taskmanager.memory.process.size": "1g",
             "taskmanager.resource-id": name,
             "taskmanager.cpu.cores": "1",
+            # All parts, because it is not Flink's own script that starts it, which would work them out.
+            "taskmanager.memory.framework.heap.size": "64m",
+            "taskmanager.memory.framework.off-heap.size": "64m",
+            "taskmanager.memory.jvm-metaspace.size": "192m",
+            "taskmanager.memory.jvm-overhead.min": "64m",
+            "taskmanager.memory.jvm-overhead.max": "64m",
             "taskmanager.memory.task.heap.size": "256m",
             "taskmanager.memory.task.off-heap.size": "0",
             "taskmanager.memory.managed.size": "16m",
@@ -176,8 +182,6 @@ class Cluster:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait(30)

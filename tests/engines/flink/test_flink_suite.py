@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("pyflink", reason="make test-flink runs this in Flink's own environment")
 
-from eventide.testing.engines import EngineSuite  # noqa: E402
+from eventide.testing.engines import EngineSuite
 
 _CLOCK = "a clock of the test's own cannot be given to Flink's workers: option clock"
 

@@ -7,6 +7,7 @@ makes visible with a checkpoint to the sinks, which are in this program: exactly
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -80,13 +81,15 @@ def _run(
     outlet = dataflow.outlet(folders.outlet)
     failed = True
     try:
-        stopped, restarts, where = False, 0, None
+        stopped, restarts = False, 0
         if not outlet.ended:
             cluster = cluster_for(options, options.parallelism(dataflow.count))
             job = submit(dataflow, options, folders, cluster=cluster, before=before)
             driver = Driver(job, outlet, options, folders, dataflow.count, stop, on_progress)
             stopped = driver.follow()
             restarts = driver.restarts
+            if driver.savepoint is not None:
+                logging.getLogger("eventide.run").info("savepoint in %s", driver.savepoint)
         if outlet.ended:
             folders.remove()
         failed = False

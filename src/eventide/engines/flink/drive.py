@@ -117,7 +117,8 @@ class Driver:
         self._reason = _told(failures[-1]) if failures and state != "RUNNING" else ""
         self._restarts = len(failures)
         if state in _OVER:
-            msg = f"Flink has ended the job ({state.lower()}): {_told(failures[-1]) if failures else 'it does not say why'}"
+            why = _told(failures[-1]) if failures else "it does not say why"
+            msg = f"Flink has ended the job ({state.lower()}): {why}"
             raise RunError(msg, hint="the log of Flink's task managers has more")
 
     def _silent(self, error: UnavailableError) -> None:

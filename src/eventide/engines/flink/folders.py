@@ -86,9 +86,14 @@ class Folders:
 
     def _savepoint(self, where: str | Path) -> Path:
         path = Path(str(where).removeprefix("file://").removeprefix("file:")).absolute()
+        inside = [p.parent for p in path.glob("savepoint-*/_metadata")]
+        if inside:  # where a run was told to leave savepoints
+            path = max(inside, key=lambda p: (p / "_metadata").stat().st_mtime_ns)
         if not (path / "_metadata").is_file():
             msg = f"{path} is not a savepoint or checkpoint of Flink: it has no file _metadata"
-            raise CheckpointError(msg, hint="name the folder that the run printed, such as .../savepoint-1a2b3c-0123456789ab")
+            raise CheckpointError(
+                msg, hint="name the folder that the run printed, such as .../savepoint-1a2b3c-0123456789ab"
+            )
         if (path / _NOTE).is_dir():
             # The sinks go back to where they were, too.
             shutil.rmtree(self.outlet, ignore_errors=True)

@@ -156,4 +156,6 @@ def _check_words(options: FlinkOptions) -> None:
         raise ConfigError(msg, hint="give checkpoint='folder' too: the run goes on writing checkpoints there")
     if options.metrics:
         msg = "the flink engine serves no figures of its own"
-        raise ConfigError(msg, hint="give settings={'metrics.reporter...': ...}: Flink has reporters, one for Prometheus")
+        raise ConfigError(
+            msg, hint="give settings={'metrics.reporter...': ...}: Flink has reporters, one for Prometheus"
+        )
