@@ -3,9 +3,11 @@
 # make check  lint, types, layers and the fast tests, in two minutes
 # make fuzz   the long random tests
 # make soak   random faults for ten minutes (MINUTES=60), outputs compared all the time
-# make test-flink  the tests of the Flink engine, in an environment of its own (FLINK_KILLS=200: the long mode)
 # make bench  ours beside the peers in one run: make bench ID=w2 (all: make bench)
 # make bench-peers  the peers' environments
+# make engine-environments  one for each distributed engine, whose pins exclude one another
+# make bench-engines  each engine through eventide, beside the same work written by hand for it
+# make test-engines  the engines' own tests, each in its environment: make test-beam
 
 PYTHON ?= python3
 VENV   := .venv
@@ -21,7 +23,8 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types layers docs servers test-flink fuzz soak bench bench-peers conform clean
+.PHONY: help install demo test check lint types layers docs servers fuzz soak bench bench-peers conform clean \
+        engine-environments test-engines bench-engines
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -43,14 +46,21 @@ $(VENV)/.dev: $(VENV)/.base
 	.venvs/beam/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-# Each distributed engine has an environment of its own: their pins exclude one another.
-.venvs/engine-flink/.done: pyproject.toml
-	test -x .venvs/engine-flink/bin/python || $(PYTHON) -m venv .venvs/engine-flink
-	.venvs/engine-flink/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[flink,fast]' 'pytest>=8.3' 'hypothesis>=6.120'
+# One environment for each distributed engine: an engine's libraries exclude those of others.
+ENGINES := $(basename $(notdir $(wildcard tests/engines/requirements/*.txt)))
+
+.venvs/engine-%/.done: tests/engines/requirements/%.txt pyproject.toml
+	test -x .venvs/engine-$*/bin/python || $(PYTHON) -m venv .venvs/engine-$*
+	.venvs/engine-$*/bin/python -m pip install --quiet --disable-pip-version-check -r $< --editable '.[fast,testing,$*]'
 	touch $@
 
-test-flink: .venvs/engine-flink/.done
-	EVENTIDE_FLINK_KILLS=$(or $(FLINK_KILLS),10) .venvs/engine-flink/bin/python -m pytest -p no:cacheprovider tests/engines/flink
+engine-environments: $(ENGINES:%=.venvs/engine-%/.done)
+
+# Its python stands first on the path: some engines start others by name.
+test-%: .venvs/engine-%/.done
+	PATH="$(abspath .venvs/engine-$*/bin):$$PATH" .venvs/engine-$*/bin/python -m pytest -q tests/engines/$*
+
+test-engines: $(ENGINES:%=test-%)
 
 install: $(VENV)/.base
 
@@ -82,11 +92,12 @@ servers:
 	        || echo "could not install:$$missing"; \
 	fi
 
-test: $(VENV)/.dev .venvs/beam/.done servers lint types layers
+test: $(VENV)/.dev .venvs/beam/.done engine-environments servers lint types layers
 	EVENTIDE_HYPOTHESIS=ci EVENTIDE_BEAM_PYTHON=$(abspath .venvs/beam/bin/python) EVENTIDE_SOAK_MINUTES=$(SOAK) \
 	    $(BIN)/pytest -n 2 --dist worksteal -m 'not fuzz'
 	# the same without the compiled kernels: they are optional and must change nothing
 	EVENTIDE_COMPILED=0 EVENTIDE_HYPOTHESIS=fast $(BIN)/pytest -q -n 2 -m 'not slow and not fuzz' tests/kernel tests/joins tests/property tests/keyed tests/engine
+	$(MAKE) test-engines
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python tests/fuzz/fuzz_run.py --count 100000
@@ -103,6 +114,11 @@ bench-peers:
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py $(ID)
+
+# The same work through eventide and as written by hand for the engine.
+bench-engines: $(VENV)/.dev engine-environments
+	for name in $(patsubst benchmarks/cases/w2_%.py,%,$(wildcard $(ENGINES:%=benchmarks/cases/w2_%.py))); do \
+	    $(BIN)/python benchmarks/run.py w2-$$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) .venvs dist build demo-output demo-sensors .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

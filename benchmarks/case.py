@@ -63,6 +63,8 @@ class Case:
         Peers by name: events of one measurement of theirs.
     floors
         Bounds that must hold for the benchmark to be ok.
+    engine
+        What runs our side; a distributed one has an environment of its own.
     """
 
     id: str
@@ -75,6 +77,7 @@ class Case:
     variants: dict[str, int] = field(default_factory=lambda: {"10k": 10_000})
     peers: dict[str, int] = field(default_factory=dict)
     floors: tuple[Floor, ...] = ()
+    engine: str = "local"
 
     @property
     def compared(self) -> bool:

@@ -128,13 +128,15 @@ def _compare_all(
         print(f"  {name}: {report.equal[name]:,} result rows equal to DuckDB's", flush=True)
         return True
 
-    right_variants = [
-        name
-        for name in variants
-        if equal(
-            f"ours@{name}", OUR_EQUALITY_ROWS, our_command(case, batch=case.variants[name], rows=OUR_EQUALITY_ROWS)
-        )
-    ]
+    right_variants = []
+    for name in variants:
+        try:
+            command = our_command(case, batch=case.variants[name], rows=OUR_EQUALITY_ROWS)
+        except ProgramError as error:
+            _note(report, str(error))
+            continue
+        if equal(f"ours@{name}", OUR_EQUALITY_ROWS, command):
+            right_variants.append(name)
     right_peers = []
     for name in peers:
         rows = PEERS[name].equality_rows

@@ -35,8 +35,14 @@ def peer_command(name: str, case: Case, *, rows: int) -> list[str]:
 
 def our_command(case: Case, *, batch: int, rows: int) -> list[str]:
     """Command line of our side."""
-    command = _command(Path(sys.executable), f"benchmarks.ours.{case.program}", case, rows=rows)
-    return [*command, "--batch", str(batch)]
+    python = Path(sys.executable)
+    if case.engine != "local":
+        python = ROOT / ".venvs" / f"engine-{case.engine}" / "bin" / "python"
+        if not python.exists():
+            msg = f"there is no environment {python.parents[1]}; make it with: make engine-environments"
+            raise ProgramError(msg)
+    command = _command(python, f"benchmarks.ours.{case.program}", case, rows=rows)
+    return [*command, "--batch", str(batch), "--engine", case.engine]
 
 
 def _command(python: Path, module: str, case: Case, *, rows: int) -> list[str]:

@@ -33,12 +33,13 @@ JOBS = ("w1", "w2", "w3", "w4")
 
 @dataclass(frozen=True)
 class Job:
-    """What to run: name, rows over all input streams, number of distinct keys, rows per batch where that exists."""
+    """What to run: name, rows over all input streams, number of distinct keys, rows per batch, engine of ours."""
 
     name: str
     rows: int
     keys: int
     batch: int
+    engine: str = "local"
 
     @property
     def long_rows(self) -> int:
@@ -125,11 +126,12 @@ def _serve(
     parser.add_argument("--rows", type=int, required=True, help="events, over all input streams")
     parser.add_argument("--keys", type=int, default=1_000)
     parser.add_argument("--batch", type=int, default=10_000, help="rows per batch, for engines that have batches")
+    parser.add_argument("--engine", default="local", help="what runs our side")
     parser.add_argument("--out", help="write the result here as Parquet, do not time")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--interactive", action="store_true", help="one measurement per line of standard input")
     args = parser.parse_args()
-    job = Job(args.job, args.rows, args.keys, args.batch)
+    job = Job(args.job, args.rows, args.keys, args.batch, args.engine)
     answers = _own_standard_output()
     status = 0
     try:

@@ -22,6 +22,10 @@ from eventide.testing.strategies import TYPES
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "capabilities.md"
 TESTS = ROOT / "tests" / "contract"
+# Engines with an environment of their own; their modules can be imported in any, only their tests cannot run there.
+MORE = ROOT / "tests" / "engines"
+# Engines with an environment of their own; their modules can be imported in any, only their tests cannot run there.
+MORE = ROOT / "tests" / "engines"
 
 SUITES: dict[str, tuple[str, type[Suite]]] = {
     "sources": ("Sources", SourceSuite),
@@ -36,7 +40,7 @@ INTRODUCTION = """\
 # Capabilities
 
 What each plug-in was proved to do: the tests of the suites in `eventide.testing`, which run for every plug-in in every
-check of eventide. This page is generated (`python -m tools.capabilities`).
+test of eventide. This page is generated (`python -m tools.capabilities`).
 
 **yes**: proved. **-**: the plug-in has no such part. **(1)**: a known gap, named below the table; its test is
 expected to fail, and fails when it does not. Prove a plug-in of your own: [how](../how-to/prove-your-plugin.md).
@@ -55,10 +59,20 @@ def adapters(suite: type[Suite], module: ModuleType) -> dict[str, list[Suite]]:
     return found
 
 
-def load(kind: str) -> ModuleType:
-    """Return the test module of a kind."""
-    name = f"contract_{kind}"
-    spec = importlib.util.spec_from_file_location(name, TESTS / f"test_{kind}.py")
+def proved(kind: str) -> dict[str, list[Suite]]:
+    """Return the subclasses of all test modules of a kind by the name of the plug-in."""
+    suite = SUITES[kind][1]
+    found = adapters(suite, load(TESTS / f"test_{kind}.py"))
+    for path in sorted(MORE.glob("*/test_*.py")):
+        if suite.__name__ in path.read_text("utf-8"):
+            found |= adapters(suite, load(path))
+    return found
+
+
+def load(path: Path) -> ModuleType:
+    """Return a test module."""
+    name = f"contract_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
@@ -84,7 +98,7 @@ def cell(test: str, made: list[Suite], notes: list[str]) -> str:
 def section(kind: str) -> str:
     """Return the heading, the table and the gaps of one kind of plug-in."""
     title, suite = SUITES[kind]
-    found = adapters(suite, load(kind))
+    found = proved(kind)
     notes: list[str] = []
     lines = [f"## {title}", ""]
     lines += ["| | " + " | ".join(f"`{n}`" for n in found) + " |", "|---" * (len(found) + 1) + "|"]

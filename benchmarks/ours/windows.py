@@ -1,4 +1,4 @@
-"""W1 to W4 in the embedded engine, from the durable log, in code as a user would write it.
+"""W1 to W4 in the embedded engine (or another, ``--engine``), from the durable log, in code as a user would write it.
 
 A measurement runs the whole pipeline: open the log, decode the frames, compute, hand every result batch to the sink.
 ``--batch`` is the number of rows that were appended to the log at a time (0: 65,536), each append a frame of its own.
@@ -48,7 +48,7 @@ def prepare(job: Job) -> Prepared:
         sink = CountingSink()
 
         def whole() -> tuple[int, None]:
-            found = ev.run(made[rows].write(sink))
+            found = ev.run(made[rows].write(sink), engine=job.engine)
             if found.late or found.quarantined:
                 msg = f"{found.late} late and {found.quarantined} quarantined events, none expected"
                 raise AssertionError(msg)
@@ -75,7 +75,7 @@ def _pipelines(job: Job) -> dict[int, Stream]:
 def result(job: Job) -> Result:
     """The whole result."""
     try:
-        whole = ev.fetch(stream(job, job.rows))
+        whole = ev.fetch(stream(job, job.rows), engine=job.engine)
     except (ImportError, EventideError) as error:
         msg = f"eventide cannot run {job.name}: {error}"
         raise NotRunnableError(msg) from error

@@ -1,4 +1,4 @@
-"""From a name to the plug-in of that name: one function for operators, formats, connectors, engines and apps.
+"""From a name to the plug-in of that name: one function for operators, formats, connectors, engines, apps, services.
 
 A plug-in is a file in the plural folder of its kind, and the file name is its name everywhere. There is no
 list to edit: the folder is the list. Packages outside eventide offer plug-ins by an entry point of the
@@ -19,7 +19,7 @@ from eventide.errors import MissingDependencyError, UnknownNameError, UsageError
 
 __all__ = ["names", "open_sink", "open_source", "resolve", "shown", "split_uri"]
 
-_KINDS = ("operator", "format", "connector", "engine", "app")
+_KINDS = ("operator", "format", "connector", "engine", "app", "service")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _QUERY = re.compile(r"\?(\w+=[^?]*)$")
 _PASSWORD = re.compile(r"(://[^/?#:@]*):[^/?#]*@")
@@ -31,7 +31,7 @@ def names(kind: str) -> dict[str, str]:
     Parameters
     ----------
     kind
-        ``"operator"``, ``"format"``, ``"connector"``, ``"engine"`` or ``"app"``.
+        ``"operator"``, ``"format"``, ``"connector"``, ``"engine"``, ``"app"`` or ``"service"``.
 
     Examples
     --------

@@ -26,7 +26,7 @@ RETENTION = {"topic", "max_bytes", "max_age", "max_event_age", "deleted_segments
 
 OBJECTS = {
     "version": {"eventide", "python", "pyarrow", "polars", "numpy", "numba"},
-    "check count.py": {"pipeline", "ok", "engine", "fingerprint", "nodes", "schemas", "sources", "sinks", "guarantee"},
+    "check count.py": {"pipeline", "ok", "engine", "fingerprint", "nodes", "schemas", "sources", "sinks", "guarantee", "notes"},
     "config show": {"pipeline", "name", "log", "run", "params"},
     "config schema": {"$ref", "$defs"},
     "doctor": {"ok", "checks"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tools.capabilities import PAGE, SUITES, adapters, load, page
+from tools.capabilities import PAGE, page, proved
 
 from eventide import registry
 
@@ -24,7 +24,9 @@ def test_the_page_is_up_to_date() -> None:
     ],
 )
 def test_every_built_in_plug_in_has_a_suite(kind: str, suite: str, side: str) -> None:
-    proved = adapters(SUITES[suite][1], load(suite))
+    found = proved(suite)
     for name in registry.names(kind):
         if not side or hasattr(registry.resolve(kind, name), side):
-            assert name in proved, f"nothing in tests/contract/test_{suite}.py proves the {kind} {name!r}"
+            assert name in found, (
+                f"nothing in tests/contract/test_{suite}.py or tests/engines proves the {kind} {name!r}"
+            )

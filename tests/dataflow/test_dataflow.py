@@ -84,12 +84,16 @@ def stateless(table: pa.Table, chunk: int) -> list[Stream]:
     return [fed(table, chunk).filter(pl.col("value") > 0).with_columns(twice=pl.col("value") * 2)]
 
 
+def copied(table: pa.Table, chunk: int) -> list[Stream]:
+    return [ev.read(MemorySource(table.to_batches(max_chunksize=chunk)))]
+
+
 def doubles(table: pa.Table, chunk: int) -> list[Stream]:
     return [op.dedup(fed(table, chunk), by=["key", "value"], within="1h")]
 
 
 SHAPES: dict[str, Callable[[pa.Table, int], list[Stream]]] = {
-    f.__name__: f for f in (windows, sliding, sessions, again, other_key, joined, stateless, doubles)
+    f.__name__: f for f in (windows, sliding, sessions, again, other_key, joined, stateless, copied, doubles)
 }
 
 

@@ -22,11 +22,20 @@ MODULES = sorted(
 )
 
 
+# Each has an environment of its own, where the tests of that engine run.
+ENGINE_LIBRARIES = ("apache_beam",)
+
+
 @pytest.mark.parametrize("name", ["eventide", *MODULES])
 def test_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EVENTIDE_LOG", str(tmp_path / "log"))
-    module = importlib.import_module(name)
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ENGINE_LIBRARIES:
+            raise
+        pytest.skip(f"{error.name} is not in this environment")
     result = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     assert result.failed == 0
 

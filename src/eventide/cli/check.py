@@ -35,16 +35,18 @@ def command(
     """Check columns, types, plug-ins and options; nothing is run or written.
 
     Shows the columns after every step that changes them, and what a failure does to the results of each sink
-    and of the whole pipeline.
+    and of the whole pipeline. What the engine cannot do is an error, and what it does slowly is told.
     """
     config = settings(target, log=log)
     made = load_target(target, parse_params(param or []))
     name = engine or config.run.engine
-    schemas = {n: visible(s) for n, s in registry.resolve("engine", name).check(made).items()}
+    chosen = registry.resolve("engine", name)
+    schemas = {n: visible(s) for n, s in chosen.check(made).items()}
+    notes: list[str] = chosen.notes(made) if hasattr(chosen, "notes") else []
     held = guarantee(made, checkpoints=bool(config.run.checkpoint))
     if as_json:
         columns = {n: {f.name: str(f.type) for f in s} for n, s in schemas.items()}
-        facts = {"pipeline": made.name, "ok": True, "engine": name, "fingerprint": made.fingerprint}
+        facts = {"pipeline": made.name, "ok": True, "engine": name, "fingerprint": made.fingerprint, "notes": notes}
         ends = {"sources": [asdict(s) for s in held.sources], "sinks": [asdict(s) for s in held.sinks]}
         show_json({**facts, "nodes": made.describe(), "schemas": columns, **ends, "guarantee": held.guarantee})
         return
@@ -55,6 +57,7 @@ def command(
     show_table(
         ["sink", "delivery", "in this pipeline", "why"], [(s.uri, s.delivery, s.guarantee, s.why) for s in held.sinks]
     )
+    show(["", *(f"{name}: {n}" for n in notes)] if notes else [])
     show(["", f"{made.name}: {colour('all is well', 'green')}, results are {MEANING[held.guarantee]}"])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 import platform
 import re
@@ -10,17 +12,19 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from eventide import registry
 from eventide.cli._options import Json, LogFolder, settings
 from eventide.cli.output import colour, show_json, show_table
 from eventide.cli.version import installed
 from eventide.config import Config
+from eventide.engines._doctor import Check, small_job
 from eventide.errors import ConfigError
 
 _WRITES = 15
@@ -29,22 +33,22 @@ _FULL = 1 << 30
 _REQUIREMENT = re.compile(r"([A-Za-z0-9_.-]+)>=([0-9.]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One fact: `ok` is None where a thing is not needed; `fix` is what to do."""
-
-    name: str
-    ok: bool | None
-    found: str
-    fix: str = ""
-
-
-def command(log: LogFolder = "", as_json: Json = False) -> None:
+def command(
+    engine: Annotated[
+        str, typer.Argument(metavar="ENGINE", help="An engine, to see whether all is here that it needs.")
+    ] = "",
+    log: LogFolder = "",
+    as_json: Json = False,
+) -> None:
     """See whether everything is here that eventide needs, and how to get what is not.
 
-    Exits with 4 when something that is needed is missing. Nothing is installed or kept.
+    With the name of an engine: whether its libraries are here, and whether it runs a small job. Exits with 4 when
+    something that is needed is missing. Nothing is installed or kept.
     """
-    checks = [_python(), *_packages(), _compiled(), _plots(), *_folders(log), _real_data()]
+    if engine:
+        checks = _engine(engine)
+    else:
+        checks = [_python(), *_packages(), _compiled(), _plots(), *_folders(log), _real_data()]
     ok = all(c.ok is not False for c in checks)
     if as_json:
         show_json({"ok": ok, "checks": [asdict(c) for c in checks]})
@@ -57,6 +61,15 @@ def command(log: LogFolder = "", as_json: Json = False) -> None:
 
 def _row(check: Check, words: dict[bool | None, str]) -> tuple[str, ...]:
     return words[check.ok], check.name, check.found, check.fix
+
+
+def _engine(name: str) -> list[Check]:
+    registry.resolve("engine", name)  # an unknown name is told as everywhere
+    module = f"{registry.names('engine')[name]}.doctor"
+    if importlib.util.find_spec(module) is None:
+        return [_python(), small_job(name)]
+    own: list[Check] = importlib.import_module(module).checks()
+    return [_python(), *own]
 
 
 def _python() -> Check:

@@ -73,6 +73,11 @@ class FileSource:
             self._form = replace(self._form, schema=schema_of(Path(files[0]), self._form))
         return self._form.schema
 
+    @property
+    def unbounded(self) -> bool:
+        """Whether it waits for more at the end."""
+        return self._follow
+
     def partitions(self) -> list[str]:
         """Return the one partition."""
         return [_PARTITION]

@@ -70,6 +70,11 @@ class LogSource:
         """
         return self._known().schema
 
+    @property
+    def unbounded(self) -> bool:
+        """Whether it waits for more at the end."""
+        return self._follow
+
     def partitions(self) -> list[str]:
         """Return the numbers of the partitions that are read, as text."""
         return [str(p) for p in (range(self._known().partitions) if self._chosen is None else self._chosen)]

@@ -104,6 +104,11 @@ class GeneratorSource:
     def __init__(self, law: _Law) -> None:
         self._law = law
 
+    @property
+    def unbounded(self) -> bool:
+        """Whether there is no last row."""
+        return self._law.rows == _FOREVER
+
     def schema(self) -> pa.Schema:
         """Return the schema: timestamp, key, value."""
         return _SCHEMA

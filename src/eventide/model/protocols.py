@@ -90,7 +90,11 @@ class SourceReader(Protocol):
 
 
 class Source(Protocol):
-    """Where events come from. One that cannot go back to a position has an attribute ``replayable = False``."""
+    """Where events come from.
+
+    One that cannot go back to a position has an attribute ``replayable = False``, one whose readers never finish an
+    attribute ``unbounded = True``.
+    """
 
     def schema(self) -> pa.Schema:
         """Return the schema of the events, without reading them all."""

@@ -13,7 +13,7 @@ that cannot do something yet says so in ``gaps``; such tests are strict expected
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,9 +23,10 @@ import pyarrow as pa
 
 import eventide as ev
 from eventide import registry
+from eventide.engines.local import savepoints
 from eventide.errors import EventideError
 from eventide.formats import arrow
-from eventide.model.pipeline import pipeline
+from eventide.model.pipeline import Pipeline, pipeline
 from eventide.model.stream import Stream, read
 from eventide.model.time import EVENT_TIME
 from eventide.testing._compare import rows_of
@@ -41,6 +42,7 @@ from eventide.testing._engine_cases import (
     events_of,
     in_seconds,
 )
+from eventide.testing._engine_endless import Endless
 from eventide.testing._libraries import pytest
 from eventide.testing._suite import Suite
 from eventide.testing.clock import ClockedSource, ManualClock
@@ -91,6 +93,10 @@ class EngineSuite(Suite):
     def resuming(self, folder: Path) -> Mapping[str, Any]:
         """Return the options of a run that goes on from its checkpoints, of which it takes one as often as it can."""
         return {"checkpoint": str(folder / "checkpoints"), "checkpoint_interval": "0s", "batch_rows": 1}
+
+    def savepoint(self, made: Pipeline, folder: Path, name: str) -> Callable[[], object]:
+        """Ask for a savepoint of a running pipeline, and return what tells whether it is there."""
+        return savepoints.create(made, folder / "checkpoints", name)
 
     def clocked(self, arrivals: Sequence[tuple[float, str]]) -> tuple[Stream, Mapping[str, Any]]:
         """Return events that arrive at seconds of processing time, and the options under which a run has that time."""
@@ -480,6 +486,35 @@ class EngineSuite(Suite):
         stream, how = self.clocked([(0, "a1:1"), (4, "a2:1 b2:1"), (12, "c3:1"), (15, "c4:1")])
         told = stream.process(TellLater(), schema=TOLD, order="arrival")
         self._gives(tmp_path, told, [("a", 2), ("b", 1)], **how)
+
+    # -- input without end
+
+    def test_endless_input(self, tmp_path: Path) -> None:
+        """Input without end: results come while it runs, it stops when it is told to, and the next run goes on."""
+        how = {**self.options, **self.resuming(tmp_path)}
+        with Endless(tmp_path, self.engine, how) as run:
+            run.feed("a1:1 a2:1 a12:1")
+            run.wait(1)
+            run.feed("a25:1")
+            run.wait(2)
+        with Endless(tmp_path, self.engine, how) as run:
+            run.feed("a31:1")
+            run.wait(3)
+        assert run.rows() == [("a", 0, 10, 2), ("a", 10, 20, 1), ("a", 20, 30, 1)]
+
+    def test_savepoint(self, tmp_path: Path) -> None:
+        """Savepoints: one of a running pipeline is where another run begins."""
+        how = {**self.options, **self.resuming(tmp_path)}
+        with Endless(tmp_path, self.engine, how) as run:
+            run.feed("a1:1 a2:1 a12:1")
+            run.wait(1)
+            run.until(self.savepoint(run.pipeline, tmp_path, "here"), "savepoint")
+            run.feed("a25:1")
+            run.wait(2)
+        with Endless(tmp_path, self.engine, {**how, "from_savepoint": "here"}) as run:
+            run.wait(3)
+        # What was written after the savepoint is written again.
+        assert run.rows() == [("a", 0, 10, 2), ("a", 10, 20, 1), ("a", 10, 20, 1)]
 
     # -- failure
 

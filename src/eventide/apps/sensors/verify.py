@@ -27,10 +27,10 @@ from eventide.model.pipeline import pipeline
 from eventide.model.stream import read
 from eventide.model.time import duration
 
-__all__ = ["agreement", "read_text", "real_day", "run_through_engine", "verify"]
+__all__ = ["DAY", "agreement", "read_text", "real_day", "run_through_engine", "verify"]
 
 _STREAMS = ("Chemsense_no2", "TSYS01_temperature")
-_DAY = "no2_tsys01_2016-11-10_digitised.csv.gz"
+DAY = "no2_tsys01_2016-11-10_digitised.csv.gz"
 _TEXTBOOK_FLAGS = {"Chemsense_no2": 807, "TSYS01_temperature": 1739}
 _FLOORS = {"Chemsense_no2": (0.83, 0.95), "TSYS01_temperature": (0.91, 0.94)}
 _INCIDENTS = {"Chemsense_no2": 1, "TSYS01_temperature": 3}
@@ -73,7 +73,7 @@ def real_day(folder: Path) -> pa.RecordBatch:
     folder
         The folder ``sensors/aot``.
     """
-    return good(decode_table(read_text(folder / _DAY)))
+    return good(decode_table(read_text(folder / DAY)))
 
 
 def run_through_engine(readings: pa.RecordBatch, options: dict[str, object]) -> tuple[pa.Table, pa.Table]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from eventide.engines.dataflow.bucket import Bucket
 from eventide.engines.dataflow.cut import edges_of, one_bucket
@@ -41,6 +43,8 @@ class Dataflow:
         Most events that a source brings at a time.
     tick
         How often processing time is told, where anything listens to it.
+    clock
+        What the clock says, ns since 1970; None is that of the system. For tests.
     quarantine
         Root of the log whose topic ``quarantine`` takes what cannot be processed; None is the default log.
 
@@ -69,6 +73,7 @@ class Dataflow:
     buckets: int = 8
     batch_rows: int = _BATCH_ROWS
     tick: str | timedelta = "100ms"
+    clock: Callable[[], int] | None = None
     quarantine: str | None = None
     one_task: str = field(init=False, default="")
 
@@ -101,7 +106,8 @@ class Dataflow:
         made = self._plan(Refused(None, self.pipeline.name))
         tick = options_of({"tick": self.tick}).tick_seconds
         edges = edges_of(self.pipeline)
-        return Head(made, edges, self.groups, batch_rows=self.batch_rows, tick_seconds=tick, state=state)
+        settings: dict[str, Any] = {"batch_rows": self.batch_rows, "tick_seconds": tick, "clock": self.clock}
+        return Head(made, edges, self.groups, **settings, state=state)
 
     def bucket(self, number: int, state: bytes | None = None) -> Bucket:
         """Return a bucket, empty or as it was when `Bucket.state` was taken."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -56,6 +57,8 @@ class Head:
         Most events that one source brings at a time.
     tick_seconds
         How often processing time is told, where anything listens to it.
+    clock
+        What the clock says, ns since 1970; None is that of the system.
     state
         What `state` returned, to go on from; None: from the beginning.
     """
@@ -68,10 +71,11 @@ class Head:
         *,
         batch_rows: int,
         tick_seconds: float,
+        clock: Callable[[], int] | None = None,
         state: bytes | None,
     ) -> None:
         self._plan, self._edges, self._buckets = plan, edges, buckets
-        self._rows, self._tick_seconds = batch_rows, tick_seconds
+        self._rows, self._tick_seconds, self._now = batch_rows, tick_seconds, clock or time.time_ns
         self._cut = _Cut()
         self._tasks = _connect(plan, edges, self._cut)
         assert isinstance(plan.quarantine, Refused)
@@ -128,7 +132,7 @@ class Head:
             send(self._plan.entries[label], Flow(None, MAX_TIME, self._clock(), end=True))
 
     def _clock(self) -> int:
-        return time.time_ns() if self._plan.ticks else MIN_TIME
+        return self._now() if self._plan.ticks else MIN_TIME
 
     def _tell(self) -> None:
         self._told = time.monotonic()
@@ -225,7 +229,7 @@ def _connect(plan: Plan, edges: list[Edge], cut: _Cut) -> dict[str, Task]:
     before: dict[str, Task] = {}
     waiting = list(plan.entries)
     for label in waiting:
-        plan.entries[label][:] = redirected(plan.entries[label])  # in place: the read task has this list too
+        plan.entries[label] = plan.reads[label].targets = redirected(plan.entries[label])
     reached = [t.task for targets in plan.entries.values() for t in targets]
     while reached:
         task = reached.pop()

@@ -1,0 +1,145 @@
+"""What the sink keeps in Kafka besides the results: parts that wait for their commit, and how far commits got.
+
+Two compacted topics, made when they are not there. ``_eventide_staged`` has the messages of prepared checkpoints, as
+Arrow bytes in pieces; ``_eventide_commits`` has, under the name of a sink, the last part that was committed. Everything
+of one sink is in one partition.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import ConfigResource, NewTopic
+
+from eventide.connectors._kafka_client import SECONDS, Cluster, read_range
+from eventide.connectors._kafka_encode import MESSAGES
+from eventide.errors import CheckpointError
+from eventide.model.batch import concat
+
+__all__ = [
+    "COMMITS",
+    "STAGED",
+    "Committed",
+    "Part",
+    "committed",
+    "key",
+    "largest",
+    "make_topics",
+    "partition_of",
+    "pieces",
+    "read_part",
+]
+
+STAGED, COMMITS = "_eventide_staged", "_eventide_commits"
+_PARTITIONS = 8
+_PIECE_BYTES = 900_000
+_LARGEST = 1_048_588
+_SETTINGS = {
+    "cleanup.policy": "compact",
+    "segment.bytes": str(64 << 20),
+    "segment.ms": str(3_600_000),
+    "min.cleanable.dirty.ratio": "0.2",
+    "max.message.bytes": "1048588",
+}
+
+
+class Part(NamedTuple):
+    """A part that is staged: its number, and the offsets of its first and last piece."""
+
+    number: int
+    first: int
+    last: int
+
+
+class Committed(NamedTuple):
+    """How far a sink has committed: the last part, and where in the topic that is said (-1: nowhere)."""
+
+    part: int
+    offset: int
+
+
+def make_topics(cluster: Cluster, topic: str, partitions: int, *, own: bool = True) -> dict[str, int]:
+    """Make what is not there, and return the number of partitions of the target and of our own topics."""
+    admin = cluster.admin()
+    wanted = {topic: NewTopic(topic, partitions or -1)}
+    if own:
+        wanted |= {name: NewTopic(name, _PARTITIONS, config=_SETTINGS) for name in (STAGED, COMMITS)}
+    with cluster.errors():
+        there = admin.list_topics(timeout=SECONDS).topics
+        missing = [made for name, made in wanted.items() if name not in there]
+        if missing:
+            for made in admin.create_topics(missing, operation_timeout=SECONDS).values():
+                try:
+                    made.result(SECONDS)
+                except KafkaException as error:
+                    if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                        raise
+            there = admin.list_topics(timeout=SECONDS).topics
+    return {name: len(there[name].partitions) if name in there else 0 for name in wanted}
+
+
+def largest(cluster: Cluster, topic: str) -> int:
+    """Return how many bytes a message of a topic may have (what Kafka begins with, where we may not ask)."""
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    admin = cluster.admin()  # kept until the answer is there
+    try:
+        found = admin.describe_configs([resource], request_timeout=SECONDS)[resource].result(SECONDS)
+        return int(found["max.message.bytes"].value)
+    except (KafkaException, KeyError, ValueError):
+        return _LARGEST
+
+
+def partition_of(sink: str, partitions: int) -> int:
+    """Return the partition that has everything of a sink."""
+    return zlib.crc32(sink.encode()) % max(1, partitions)
+
+
+def committed(cluster: Cluster, sink: str, *, partition: int, start: int) -> Committed:
+    """Return how far a sink has committed, as is said at an offset or after it."""
+    found = Committed(0, -1)
+    for message in read_range(cluster, TopicPartition(COMMITS, partition, max(0, start))):
+        if message.key() == sink.encode():
+            found = Committed(int(json.loads(message.value())["part"]), message.offset())
+    return found
+
+
+def pieces(messages: list[pa.RecordBatch]) -> Iterator[bytes]:
+    """Return messages as bytes, in pieces that a topic takes."""
+    out = pa.BufferOutputStream()
+    with pa.ipc.new_stream(out, MESSAGES, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+        for batch in messages:
+            writer.write_batch(batch)
+    packed = memoryview(out.getvalue())
+    for at in range(0, len(packed), _PIECE_BYTES):
+        yield bytes(packed[at : at + _PIECE_BYTES])
+
+
+def key(sink: str, part: int, piece: int) -> bytes:
+    """Return the key of a piece."""
+    return f"{sink}/{part}/{piece}".encode()
+
+
+def read_part(cluster: Cluster, sink: str, part: Part, *, partition: int) -> pa.RecordBatch:
+    """Return the messages of a part that was staged.
+
+    Raises
+    ------
+    CheckpointError
+        They are not there any more.
+    """
+    wanted = f"{sink}/{part.number}/".encode()
+    data: list[Any] = []
+    for message in read_range(cluster, TopicPartition(STAGED, partition, part.first), end=part.last + 1):
+        if message.key() == wanted + str(len(data)).encode() and message.value() is not None:
+            data.append(message.value())
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(b"".join(data))) as reader:
+            return concat(list(reader))
+    except (pa.ArrowException, IndexError, OSError) as error:
+        msg = f"{cluster.where}: what the checkpoint staged in {STAGED} is not there any more ({error})"
+        raise CheckpointError(msg, hint="the topic was deleted or emptied: run afresh (resume=False)") from None

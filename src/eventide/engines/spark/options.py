@@ -1,0 +1,108 @@
+"""Options of the engine on Apache Spark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from eventide.errors import ConfigError, near_names
+
+__all__ = ["SparkOptions", "options_of"]
+
+_NOT_HERE = {
+    "from_savepoint": "a Spark job goes on from its checkpoint folder; a copy of the folder is a savepoint",
+    "metrics": "Spark serves the figures of its jobs itself (spark.ui.enabled)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SparkOptions:
+    """How a pipeline runs on Spark.
+
+    Parameters
+    ----------
+    master
+        Where Spark runs: ``local[2]``, ``spark://host:7077``, ``yarn``, ``k8s://...``. "" takes what ``spark-submit``
+        or a running session says, else ``local[2]``.
+    conf
+        Settings for Spark itself, such as ``{"spark.executor.memory": "4g"}``. They count when a session is started.
+    buckets
+        How many tasks can share the keys. Fixed while a job lives.
+    batch_rows
+        Most events that a source brings at a time; 0 lets the engine choose.
+    batch_bytes
+        About how many bytes of events make a micro-batch under load. A job that keeps up never waits for as many.
+    checkpoint
+        Folder with Spark's checkpoint (positions) and the states of operators. Driver and workers must all reach it
+        under this path; a run with the same folder goes on from there. None: a temporary one, which only a master on
+        this machine can use.
+    resume
+        Whether to go on from what the folder holds; otherwise the run begins anew.
+    quarantine
+        Root of the log whose topic ``quarantine`` takes what cannot be processed; None is the default log.
+    tick
+        How often the processing-time clock ticks, where anything listens.
+    clock
+        What the clock says, ns since 1970; None is that of the system. For tests.
+    log_level
+        Of Spark's own log on stderr. Errors of a run are raised whatever it says.
+    checkpoint_interval, keep, lanes, metrics_remote
+        Mean nothing here: every micro-batch is a checkpoint, and buckets are the tasks.
+    from_savepoint, metrics
+        Other engines have them; here they are refused.
+    """
+
+    master: str = ""
+    conf: Mapping[str, str] = field(default_factory=dict)
+    buckets: int = 8
+    batch_rows: int = 0
+    batch_bytes: int = 1 << 26
+    checkpoint: str | Path | None = None
+    resume: bool = True
+    quarantine: str | Path | None = None
+    tick: str | timedelta = "100ms"
+    clock: Callable[[], int] | None = None
+    log_level: str = "OFF"
+    checkpoint_interval: str | timedelta = "10s"
+    keep: int = 3
+    lanes: int = 0
+    metrics: str = ""
+    metrics_remote: bool = False
+    from_savepoint: str | Path | None = None
+
+
+def options_of(values: dict[str, Any]) -> SparkOptions:
+    """Return checked options.
+
+    Raises
+    ------
+    ConfigError
+        An option is unknown, out of range, or not for this engine.
+
+    Examples
+    --------
+    >>> options_of({"buckets": 2}).buckets
+    2
+    """
+    known = [f.name for f in fields(SparkOptions)]
+    for name in values:
+        if name not in known:
+            msg = f"the engine 'spark' has no option {name!r}"
+            raise ConfigError(msg, hint=near_names(name, known))
+    options = SparkOptions(**values)
+    for name, why in _NOT_HERE.items():
+        if getattr(options, name):
+            msg = f"the engine 'spark' cannot take {name}={getattr(options, name)!r}: {why}"
+            raise ConfigError(msg, hint="leave it out, or use another engine")
+    for name, least in (("buckets", 1), ("batch_rows", 0), ("batch_bytes", 1)):
+        value = getattr(options, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            msg = f"{name}={value!r} is not a whole number of {least} or more"
+            raise ConfigError(msg, hint="leave it out for the default")
+    if options.checkpoint is not None and "://" in str(options.checkpoint):
+        msg = f"checkpoint={str(options.checkpoint)!r} is an address, and the engine 'spark' needs a folder"
+        raise ConfigError(msg, hint="mount it where driver and workers see it under one path, and name that path")
+    return options
