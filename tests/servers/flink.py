@@ -133,7 +133,8 @@ class Cluster:
             entry = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
             self.managers.append(self._start(f"taskmanager-{self._made}", entry, 400))
         wanted = before + count
-        self._wait(lambda: (self.overview() or {}).get("taskmanagers", 0) >= wanted, "a task manager does not come")
+        slots = wanted * self._slots
+        self._wait(lambda: (self.overview() or {}).get("slots-total", 0) >= slots, "a task manager does not come")
 
     def overview(self) -> dict[str, int] | None:
         try:

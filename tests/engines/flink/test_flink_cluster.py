@@ -15,12 +15,12 @@ import pytest
 pytest.importorskip("pyflink", reason="make test-flink runs this in Flink's own environment")
 
 import polars as pl
-from servers.flink import Cluster
 
 import eventide as ev
 from eventide.errors import EventideError, UnavailableError
 from eventide.formats import arrow
 from eventide.model.pipeline import Pipeline
+from servers.flink import Cluster
 
 ROWS = 400_000
 KILLS = int(os.environ.get("EVENTIDE_FLINK_KILLS", "10"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -88,10 +89,8 @@ def test_kills(tmp_path: Path) -> None:
                     done += 1
                     kills_here += 1
                 finally:
-                    try:
+                    with contextlib.suppress(ProcessLookupError):
                         os.killpg(process.pid, signal.SIGKILL)
-                    except ProcessLookupError:
-                        pass
                     process.wait(30)
             if process.returncode == 0:
                 break

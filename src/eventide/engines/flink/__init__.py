@@ -7,7 +7,6 @@ makes visible with a checkpoint to the sinks, which are in this program: exactly
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -76,24 +75,25 @@ def _run(
     from eventide.engines.flink.clusters import cluster_for
     from eventide.engines.flink.drive import Driver
     from eventide.engines.flink.job import submit
+    from eventide.engines.local.requests import Requests
 
     before = folders.prepare(options)
     outlet = dataflow.outlet(folders.outlet)
     failed = True
     try:
-        stopped, restarts = False, 0
-        if not outlet.ended:
+        restarts, going = 0, not outlet.ended
+        requests = Requests(None if folders.temporary else folders.root)
+        while going:
             cluster = cluster_for(options, options.parallelism(dataflow.count))
             job = submit(dataflow, options, folders, cluster=cluster, before=before)
-            driver = Driver(job, outlet, options, folders, dataflow.count, stop, on_progress)
-            stopped = driver.follow()
-            restarts = driver.restarts
-            if driver.savepoint is not None:
-                logging.getLogger("eventide.run").info("savepoint in %s", driver.savepoint)
+            driver = Driver(job, outlet, options, folders, dataflow.count, stop, on_progress, requests)
+            before = driver.follow()
+            restarts += driver.restarts
+            going = before is not None
         if outlet.ended:
             folders.remove()
         failed = False
-        return replace(outlet.result(stopped=stopped), restarts=restarts)
+        return replace(outlet.result(stopped=not outlet.ended), restarts=restarts)
     finally:
         outlet.close(failed=failed)
 
@@ -115,4 +115,6 @@ def dataflow_of(pipeline: Pipeline, options: FlinkOptions) -> Dataflow:
     """Return the pipeline cut for this engine."""
     more = {"batch_rows": options.batch_rows} if options.batch_rows else {}
     quarantine = None if options.quarantine is None else str(options.quarantine)
-    return Dataflow(pipeline, buckets=options.buckets, tick=options.tick, quarantine=quarantine, **more)
+    return Dataflow(
+        pipeline, buckets=options.buckets, tick=options.tick, clock=options.clock, quarantine=quarantine, **more
+    )

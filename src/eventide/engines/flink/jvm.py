@@ -20,9 +20,9 @@ from typing import Any
 
 from eventide.errors import MissingDependencyError, RunError
 
-__all__ = ["gateway", "java_found", "last_words", "need_flink", "process_id", "site"]
+__all__ = ["OLDEST_JAVA", "gateway", "java_found", "last_words", "need_flink", "process_id", "site"]
 
-_OLDEST_JAVA = 11
+OLDEST_JAVA = 11
 _PATIENCE = 120.0
 _VERSION = re.compile(r'version "(?:1\.)?(\d+)')
 
@@ -103,8 +103,8 @@ def gateway() -> Any:
 
 def _start() -> tuple[subprocess.Popen[bytes], int]:
     version, program = java_found()
-    if version < _OLDEST_JAVA:
-        msg = f"{program} is Java {version}, and Flink needs {_OLDEST_JAVA} or newer"
+    if version < OLDEST_JAVA:
+        msg = f"{program} is Java {version}, and Flink needs {OLDEST_JAVA} or newer"
         raise MissingDependencyError(msg, hint="install Java 17, and set JAVA_HOME to it")
     from pyflink.find_flink_home import _find_flink_home
     from pyflink.pyflink_gateway_server import launch_gateway_server_process
