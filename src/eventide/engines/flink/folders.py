@@ -81,7 +81,7 @@ class Folders:
         before = self._begin_from(options.from_savepoint) if options.from_savepoint else self.newest()
         for path in (self.checkpoints, self.spool, self.outlet, self.control, self.ended):
             path.mkdir(parents=True, exist_ok=True)
-        (self.control / "begin").write_text("0,begin\n")
+        (self.control / "begin").write_text("begin\n")
         return before
 
     def _begin_from(self, where: str | Path) -> Path:

@@ -71,26 +71,17 @@ def _graph(environment: Any, dataflow: Dataflow, folders: Folders, *, mode: str)
         FileSink,
         FileSource,
         RollingPolicy,
+        StreamFormat,
     )
-    from pyflink.datastream.data_stream import KeyedStream
-    from pyflink.datastream.formats.csv import CsvReaderFormat, CsvSchema
-    from pyflink.table import DataTypes
 
     from eventide.engines.flink.functions import MESSAGE, BucketFunction, HeadFunction
 
     keys = _keys(dataflow.count)
     # A folder that is watched never ends, so the job goes on until it is stopped. It holds one line.
-    format_ = CsvReaderFormat.for_schema(
-        CsvSchema.builder().add_number_column("key", DataTypes.INT()).add_string_column("line").build()
-    )
-    lines = FileSource.for_record_stream_format(format_, folders.control.as_uri())
-    begin = environment.from_source(
-        lines.monitor_continuously(Duration.of_seconds(3600)).build(), WatermarkStrategy.no_watermarks(), "begin"
-    ).set_parallelism(1)
-    # A row of key and value is what PyFlink makes of an element to key it, in a Python process of its own.
-    java = jvm.gateway().jvm
-    keyed = begin._j_data_stream.keyBy(java.KeyByKeySelector(), Types.ROW([Types.INT()]).get_java_type_info())
-    head = KeyedStream(keyed, Types.STRING(), begin).process(HeadFunction(dataflow, keys, mode), MESSAGE)
+    lines = FileSource.for_record_stream_format(StreamFormat.text_line_format(), folders.control.as_uri())
+    watched = lines.monitor_continuously(Duration.of_seconds(3600)).build()
+    begin = environment.from_source(watched, WatermarkStrategy.no_watermarks(), "begin", Types.STRING())
+    head = begin.set_parallelism(1).key_by(_one, Types.INT()).process(HeadFunction(dataflow, keys, mode), MESSAGE)
     head = head.set_parallelism(1).name("head").uid("head")
     buckets = head.key_by(_key, Types.INT()).process(BucketFunction(dataflow, str(folders.ended), mode), Types.STRING())
     buckets = buckets.name("buckets").uid("buckets")
@@ -99,6 +90,10 @@ def _graph(environment: Any, dataflow: Dataflow, folders: Folders, *, mode: str)
     files = files.with_rolling_policy(RollingPolicy.on_checkpoint_rolling_policy())
     files = files.with_bucket_assigner(BucketAssigner.base_path_bucket_assigner())
     buckets.sink_to(files.build()).name("spool").uid("spool")
+
+
+def _one(_: Any) -> int:
+    return 0
 
 
 def _key(message: Any) -> int:
