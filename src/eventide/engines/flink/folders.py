@@ -81,6 +81,9 @@ class Folders:
         before = self._begin_from(options.from_savepoint) if options.from_savepoint else self.newest()
         for path in (self.checkpoints, self.spool, self.outlet, self.control, self.ended):
             path.mkdir(parents=True, exist_ok=True)
+        for path in self.checkpoints.iterdir():  # jobs that have left nothing
+            if not any(p.is_file() for p in path.rglob("*")):
+                shutil.rmtree(path, ignore_errors=True)
         (self.control / "begin").write_text("begin\n")
         return before
 
