@@ -3,7 +3,6 @@
 # make check  lint, types, layers and the fast tests, in two minutes
 # make fuzz   the long random tests
 # make soak   random faults for ten minutes (MINUTES=60), outputs compared all the time
-# make test-flink  the tests of the Flink engine, in an environment of its own (FLINK_KILLS=200: the long mode)
 # make bench  ours beside the peers in one run: make bench ID=w2 (all: make bench)
 # make bench-peers  the peers' environments
 # make engine-environments  one for each distributed engine, whose pins exclude one another

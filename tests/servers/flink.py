@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -86,9 +87,14 @@ class Cluster:
             "taskmanager.host": _LOOPBACK,
             "taskmanager.bind-host": _LOOPBACK,
             "taskmanager.numberOfTaskSlots": self._slots,
-            "taskmanager.memory.process.size": "1g",
             "taskmanager.resource-id": name,
             "taskmanager.cpu.cores": "1",
+            # All parts, because it is not Flink's own script that starts it, which would work them out.
+            "taskmanager.memory.framework.heap.size": "64m",
+            "taskmanager.memory.framework.off-heap.size": "64m",
+            "taskmanager.memory.jvm-metaspace.size": "192m",
+            "taskmanager.memory.jvm-overhead.min": "64m",
+            "taskmanager.memory.jvm-overhead.max": "64m",
             "taskmanager.memory.task.heap.size": "256m",
             "taskmanager.memory.task.off-heap.size": "0",
             "taskmanager.memory.managed.size": "16m",
@@ -127,7 +133,8 @@ class Cluster:
             entry = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
             self.managers.append(self._start(f"taskmanager-{self._made}", entry, 400))
         wanted = before + count
-        self._wait(lambda: (self.overview() or {}).get("taskmanagers", 0) >= wanted, "a task manager does not come")
+        slots = wanted * self._slots
+        self._wait(lambda: (self.overview() or {}).get("slots-total", 0) >= slots, "a task manager does not come")
 
     def overview(self) -> dict[str, int] | None:
         try:
@@ -176,8 +183,6 @@ class Cluster:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait(30)

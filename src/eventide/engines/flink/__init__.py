@@ -15,11 +15,18 @@ from typing import Any
 import pyarrow as pa
 
 from eventide.engines.dataflow import Dataflow
+from eventide.engines.dataflow.cut import one_bucket
 from eventide.engines.flink.options import FlinkOptions, options_of
+from eventide.engines.local import check as check_graph
 from eventide.engines.local.result import Progress, RunResult
+from eventide.errors import PipelineError
+from eventide.model.graph import Read
 from eventide.model.pipeline import Pipeline
+from eventide.registry import split_uri
 
-__all__ = ["check", "run"]
+__all__ = ["check", "notes", "run"]
+
+_OWN = ("stdio", "memory")
 
 
 def run(
@@ -75,41 +82,74 @@ def _run(
     from eventide.engines.flink.clusters import cluster_for
     from eventide.engines.flink.drive import Driver
     from eventide.engines.flink.job import submit
+    from eventide.engines.local.requests import Requests
 
     before = folders.prepare(options)
     outlet = dataflow.outlet(folders.outlet)
     failed = True
     try:
-        stopped, restarts, where = False, 0, None
-        if not outlet.ended:
+        restarts, going = 0, not outlet.ended
+        requests = Requests(None if folders.temporary else folders.root)
+        while going:
             cluster = cluster_for(options, options.parallelism(dataflow.count))
             job = submit(dataflow, options, folders, cluster=cluster, before=before)
-            driver = Driver(job, outlet, options, folders, dataflow.count, stop, on_progress)
-            stopped = driver.follow()
-            restarts = driver.restarts
+            driver = Driver(job, outlet, options, folders, dataflow.count, stop, on_progress, requests)
+            before = driver.follow()
+            restarts += driver.restarts
+            going = before is not None
         if outlet.ended:
             folders.remove()
         failed = False
-        return replace(outlet.result(stopped=stopped), restarts=restarts)
+        return replace(outlet.result(stopped=not outlet.ended), restarts=restarts)
     finally:
         outlet.close(failed=failed)
 
 
 def check(pipeline: Pipeline) -> dict[str, pa.Schema]:
-    """Return the schema of each node's main output by the node's name; nothing is run or written.
+    """Return the schema of each node's main output by the node's name; nothing is run, and Flink is not needed.
 
     Raises
     ------
+    PipelineError
+        The workers of Flink cannot read a source.
     EventideError
-        The pipeline is wrong, or has a part that this engine cannot run.
-    """
-    from eventide.engines.local import check as check_graph
+        The pipeline is wrong.
 
-    return check_graph(pipeline)
+    Examples
+    --------
+    >>> import eventide as ev
+    >>> check(ev.read("stdio://", format="csv", schema={"a": "int64"}).write("log://copy"))
+    Traceback (most recent call last):
+    eventide.errors.PipelineError: read-0 is stdio://, which is of this program alone: workers of Flink cannot read it
+      hint: write it to a topic or a file that they see, and read that
+    """
+    made = check_graph(pipeline)
+    for node, label in ((n, pipeline.labels[id(n)]) for n in pipeline.nodes if isinstance(n, Read)):
+        scheme = split_uri(node.uri)[0] if node.source is None else ""
+        if scheme in _OWN:
+            msg = f"{label} is {scheme}://, which is of this program alone: workers of Flink cannot read it"
+            raise PipelineError(msg, hint="write it to a topic or a file that they see, and read that")
+    return made
+
+
+def notes(pipeline: Pipeline) -> list[str]:
+    """Return what is slower on this engine than it might be.
+
+    Examples
+    --------
+    >>> import eventide as ev
+    >>> timed = ev.read("generator://events", rows=9).event_time("timestamp")
+    >>> notes(timed.window(ev.tumbling("1s")).aggregate(n=ev.count()).write("memory://counts"))
+    ['one task works on all keys, because window-2 has no key']
+    """
+    why = one_bucket(pipeline)
+    return [f"one task works on all keys, because {why}"] if why else []
 
 
 def dataflow_of(pipeline: Pipeline, options: FlinkOptions) -> Dataflow:
     """Return the pipeline cut for this engine."""
     more = {"batch_rows": options.batch_rows} if options.batch_rows else {}
     quarantine = None if options.quarantine is None else str(options.quarantine)
-    return Dataflow(pipeline, buckets=options.buckets, tick=options.tick, quarantine=quarantine, **more)
+    return Dataflow(
+        pipeline, buckets=options.buckets, tick=options.tick, clock=options.clock, quarantine=quarantine, **more
+    )

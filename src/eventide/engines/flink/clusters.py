@@ -53,7 +53,8 @@ def cluster_for(options: FlinkOptions, slots: int) -> Rest:
         raise UsageError(msg, hint=f"pip install 'apache-flink=={version}.*' or use a cluster of {__version__}")
     managers, total, free = rest.slots()
     if free < slots:
-        msg = f"the cluster at {options.url} has {free} of {total} slots free on {managers} task managers; {slots} are needed"
+        has = f"{free} of {total} slots free on {managers} task managers"
+        msg = f"the cluster at {options.url} has {has}, and {slots} are needed"
         raise UnavailableError(msg, hint="start task managers, wait for a job to end, or give fewer lanes")
     return rest
 
@@ -68,7 +69,7 @@ def _of_our_own(options: FlinkOptions, slots: int) -> Rest:
         conf = flink.configuration.Configuration()
         for name, value in {**_SETTINGS, **options.settings}.items():
             conf.setString(name, str(value))
-        builder = getattr(flink.runtime.minicluster.MiniClusterConfiguration, "Builder")()
+        builder = flink.runtime.minicluster.MiniClusterConfiguration.Builder()
         made = builder.setConfiguration(conf).setNumTaskManagers(1).setNumSlotsPerTaskManager(_SLOTS).build()
         cluster = flink.runtime.minicluster.MiniCluster(made)
         try:

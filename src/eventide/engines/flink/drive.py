@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from eventide.engines.dataflow.outlet import Outlet
@@ -16,8 +18,9 @@ from eventide.engines.flink.folders import Folders
 from eventide.engines.flink.options import FlinkOptions
 from eventide.engines.flink.rest import Failure, Job
 from eventide.engines.flink.spool import Spool
+from eventide.engines.local.requests import Requests
 from eventide.engines.local.result import Progress
-from eventide.errors import EventideError, RunError, UnavailableError
+from eventide.errors import CheckpointError, EventideError, RunError, UnavailableError
 
 __all__ = ["Driver"]
 
@@ -46,6 +49,8 @@ class Driver:
         Set to stop.
     on_progress
         Told what has been done.
+    requests
+        Savepoints that are asked for from outside.
     """
 
     job: Job
@@ -55,15 +60,19 @@ class Driver:
     buckets: int
     stop: threading.Event
     on_progress: Callable[[Progress], None] | None
-    savepoint: Path | None = None
+    requests: Requests
     _reason: str = ""
     _looked: float = 0.0
     _told: float = 0.0
     _answered: float = field(default_factory=time.monotonic)
     _restarts: int = 0
 
-    def follow(self) -> bool:
-        """Follow the job until its input has ended or it was stopped; return whether it was stopped.
+    def follow(self) -> Path | None:
+        """Follow the job until its input has ended or it was stopped.
+
+        Returns
+        -------
+        The savepoint from which the job shall go on, where one was asked for while it ran; else None.
 
         Raises
         ------
@@ -75,7 +84,10 @@ class Driver:
             while not self._take(spool):
                 if self.stop.is_set():
                     self._halt(spool)
-                    return not self.outlet.ended
+                    return None
+                self.requests.look()
+                if self.requests.waiting:
+                    return self._save(spool)
                 self._look()
                 self._tell()
                 time.sleep(_POLL)
@@ -86,7 +98,7 @@ class Driver:
         # All is with the sinks: what the cluster says now is of no account.
         with contextlib.suppress(EventideError):
             self.job.cancel()
-        return False
+        return None
 
     def _take(self, spool: Spool) -> bool:
         """Give the sinks what was made visible, and return whether that was the last."""
@@ -117,7 +129,8 @@ class Driver:
         self._reason = _told(failures[-1]) if failures and state != "RUNNING" else ""
         self._restarts = len(failures)
         if state in _OVER:
-            msg = f"Flink has ended the job ({state.lower()}): {_told(failures[-1]) if failures else 'it does not say why'}"
+            why = _told(failures[-1]) if failures else "it does not say why"
+            msg = f"Flink has ended the job ({state.lower()}): {why}"
             raise RunError(msg, hint="the log of Flink's task managers has more")
 
     def _silent(self, error: UnavailableError) -> None:
@@ -132,15 +145,36 @@ class Driver:
     def _halt(self, spool: Spool) -> None:
         """Stop cleanly: what was read is kept by a checkpoint, or by a savepoint where one is asked for."""
         if self.options.savepoint:
-            folder = Path(self.options.savepoint).absolute()
-            where = self.job.stop_with_savepoint(folder.as_uri())
-            self._take(spool)
-            self.savepoint = self.folders.note(where)
+            self.folders.keep(self._saved(spool), self.options.savepoint)
             return
         self.job.checkpoint()
         self._take(spool)
         self.job.cancel()
         self._take(spool)
+
+    def _saved(self, spool: Spool) -> str:
+        """End the job with a savepoint of which the sinks have all that was before it, and nothing after."""
+        where = self.job.stop_with_savepoint((self.folders.root / "savepoints" / ".new").as_uri())
+        self._take(spool)
+        return where
+
+    def _save(self, spool: Spool) -> Path | None:
+        """Make the savepoints that were asked for; the job goes on from the first."""
+        self.requests.begin()
+        names, where = list(self.requests.begun), self._saved(spool)
+        first = self.folders.root / "savepoints" / ".from"
+        shutil.rmtree(first, ignore_errors=True)
+        self.folders.keep(where, first)
+        for name in names:
+            self.requests.answer(name, partial(self._copy, first, name))
+        return first
+
+    def _copy(self, savepoint: Path, name: str) -> None:
+        path = self.folders.savepoint(name)
+        if path.exists():
+            msg = f"there is a savepoint {name!r} already"
+            raise CheckpointError(msg, hint="give another name")
+        shutil.copytree(savepoint, path)
 
     def _tell(self) -> None:
         now = time.monotonic()

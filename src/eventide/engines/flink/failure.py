@@ -70,12 +70,18 @@ def _of_python(trace: str) -> EventideError | None:
     if missing is not None:
         msg = f"the workers of Flink have no Python module {missing[1]!r}"
         where = "install it for the Python of the workers (option python=), or make its folder visible to them"
-        hint = where if missing[1] != "pemja" else "mode='thread' needs PyFlink in the workers' Python: activate its environment"
+        hint = (
+            where
+            if missing[1] != "pemja"
+            else "mode='thread' needs PyFlink in the workers' Python: activate its environment"
+        )
         return RunError(msg, hint=hint)
     if _TRACE in trace:
         lines = [line.strip() for line in trace[trace.rindex(_TRACE) :].splitlines()]
         last = next((line for line in lines[1:] if re.match(r"[A-Za-z_.]*(Error|Exception|Exit)\b", line)), lines[0])
-        return RunError(f"Python failed in a worker of Flink: {last[:300]}", hint="`eventide doctor flink` looks for the cause")
+        return RunError(
+            f"Python failed in a worker of Flink: {last[:300]}", hint="`eventide doctor flink` looks for the cause"
+        )
     if "Cannot run program" in trace:
         said = trace[trace.index("Cannot run program") :].partition("\n")[0]
         return RunError(f"the workers of Flink cannot start Python: {said[:200]}", hint="give the option python=")

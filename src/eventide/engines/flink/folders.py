@@ -78,17 +78,20 @@ class Folders:
             for path in (self.checkpoints, self.spool, self.outlet):
                 shutil.rmtree(path, ignore_errors=True)
         shutil.rmtree(self.ended, ignore_errors=True)
-        before = self._savepoint(options.from_savepoint) if options.from_savepoint else self.newest()
+        before = self._begin_from(options.from_savepoint) if options.from_savepoint else self.newest()
         for path in (self.checkpoints, self.spool, self.outlet, self.control, self.ended):
             path.mkdir(parents=True, exist_ok=True)
+        for path in self.checkpoints.iterdir():  # jobs that have left nothing
+            if not any(p.is_file() for p in path.rglob("*")):
+                shutil.rmtree(path, ignore_errors=True)
         (self.control / "begin").write_text("begin\n")
         return before
 
-    def _savepoint(self, where: str | Path) -> Path:
-        path = Path(str(where).removeprefix("file://").removeprefix("file:")).absolute()
+    def _begin_from(self, where: str | Path) -> Path:
+        path = self.savepoint(where)
         if not (path / "_metadata").is_file():
             msg = f"{path} is not a savepoint or checkpoint of Flink: it has no file _metadata"
-            raise CheckpointError(msg, hint="name the folder that the run printed, such as .../savepoint-1a2b3c-0123456789ab")
+            raise CheckpointError(msg, hint=f"savepoints by name are in {self.root / 'savepoints'}")
         if (path / _NOTE).is_dir():
             # The sinks go back to where they were, too.
             shutil.rmtree(self.outlet, ignore_errors=True)
@@ -98,10 +101,27 @@ class Folders:
             shutil.rmtree(self.checkpoints, ignore_errors=True)
         return path
 
-    def note(self, savepoint: str) -> Path:
-        """Lay what the sinks had committed beside a savepoint, and return where it is."""
-        path = Path(savepoint.removeprefix("file://").removeprefix("file:"))
-        shutil.copytree(self.outlet, path / _NOTE)
+    def savepoint(self, name: str | Path) -> Path:
+        """Return the folder of the savepoint of a name; what is a path is that folder."""
+        plain = str(name).removeprefix("file://").removeprefix("file:")
+        path = Path(plain)
+        return self.root / "savepoints" / plain if len(path.parts) == 1 else path.absolute()
+
+    def keep(self, made: str, name: str | Path) -> Path:
+        """Lay what the sinks had committed beside a savepoint that Flink has made, and give it its name.
+
+        Raises
+        ------
+        CheckpointError
+            The name is taken.
+        """
+        source, path = Path(made.removeprefix("file://").removeprefix("file:")), self.savepoint(name)
+        shutil.copytree(self.outlet, source / _NOTE)
+        if path.exists():
+            msg = f"there is a savepoint {path} already; the new one is {source}"
+            raise CheckpointError(msg, hint="give another name")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(path)
         return path
 
     def remove(self) -> None:

@@ -48,7 +48,7 @@ def submit(dataflow: Dataflow, options: FlinkOptions, folders: Folders, *, clust
         configuration.set_string(name, str(value))
     java = jvm.gateway().jvm.org.apache.flink.streaming.api.environment
     environment = StreamExecutionEnvironment(java.StreamExecutionEnvironment(configuration._j_configuration))
-    _graph(environment, dataflow, folders, options.mode)
+    _graph(environment, dataflow, folders, mode=options.mode)
     try:
         client = environment.execute_async(dataflow.pipeline.name)
     except Exception as error:
@@ -56,12 +56,13 @@ def submit(dataflow: Dataflow, options: FlinkOptions, folders: Folders, *, clust
         told = next((line for line in said.splitlines() if "Caused by" in line and "Completion" not in line), said)
         msg = f"Flink does not take the job: {told.strip()[:400]}"
         if before is not None and ("avepoint" in said or "heckpoint" in said):
-            raise CheckpointError(f"{msg} (from {before})", hint="begin again (--fresh), or from another savepoint") from error
+            msg = f"{msg} (from {before})"
+            raise CheckpointError(msg, hint="begin again (--fresh), or from another savepoint") from error
         raise RunError(msg, hint="the log of Flink's job manager has more") from error
     return Job(cluster, str(client.get_job_id()))
 
 
-def _graph(environment: Any, dataflow: Dataflow, folders: Folders, mode: str) -> None:
+def _graph(environment: Any, dataflow: Dataflow, folders: Folders, *, mode: str) -> None:
     from pyflink.common import Types, WatermarkStrategy
     from pyflink.common.serialization import Encoder
     from pyflink.common.time import Duration
@@ -78,10 +79,9 @@ def _graph(environment: Any, dataflow: Dataflow, folders: Folders, mode: str) ->
     keys = _keys(dataflow.count)
     # A folder that is watched never ends, so the job goes on until it is stopped. It holds one line.
     lines = FileSource.for_record_stream_format(StreamFormat.text_line_format(), folders.control.as_uri())
-    begin = environment.from_source(
-        lines.monitor_continuously(Duration.of_seconds(3600)).build(), WatermarkStrategy.no_watermarks(), "begin", Types.STRING()
-    ).set_parallelism(1)
-    head = begin.key_by(_one, Types.INT()).process(HeadFunction(dataflow, keys, mode), MESSAGE)
+    watched = lines.monitor_continuously(Duration.of_seconds(3600)).build()
+    begin = environment.from_source(watched, WatermarkStrategy.no_watermarks(), "begin", Types.STRING())
+    head = begin.set_parallelism(1).key_by(_one, Types.INT()).process(HeadFunction(dataflow, keys, mode), MESSAGE)
     head = head.set_parallelism(1).name("head").uid("head")
     buckets = head.key_by(_key, Types.INT()).process(BucketFunction(dataflow, str(folders.ended), mode), Types.STRING())
     buckets = buckets.name("buckets").uid("buckets")

@@ -20,9 +20,9 @@ from typing import Any
 
 from eventide.errors import MissingDependencyError, RunError
 
-__all__ = ["gateway", "java_found", "last_words", "need_flink", "process_id", "site"]
+__all__ = ["OLDEST_JAVA", "gateway", "java_found", "last_words", "need_flink", "process_id", "site"]
 
-_OLDEST_JAVA = 11
+OLDEST_JAVA = 11
 _PATIENCE = 120.0
 _VERSION = re.compile(r'version "(?:1\.)?(\d+)')
 
@@ -42,7 +42,9 @@ def need_flink() -> None:
     try:
         import pyflink.datastream  # noqa: F401
     except ImportError as error:
-        msg = f"engine 'flink' needs the library {(error.name or 'pyflink').partition('.')[0]!r}, which is not installed"
+        msg = (
+            f"engine 'flink' needs the library {(error.name or 'pyflink').partition('.')[0]!r}, which is not installed"
+        )
         hint = "pip install 'eventide[flink]', in an environment of its own: its pins exclude those of Beam and Spark"
         raise MissingDependencyError(msg, hint=hint) from error
 
@@ -57,7 +59,9 @@ def java_found() -> tuple[int, str]:
     """
     home = os.environ.get("JAVA_HOME")
     program = str(Path(home) / "bin" / "java") if home else shutil.which("java")
-    hint = "install Java 17 (Debian: apt-get install openjdk-17-jre-headless) and set JAVA_HOME if it is not on the path"
+    hint = (
+        "install Java 17 (Debian: apt-get install openjdk-17-jre-headless) and set JAVA_HOME if it is not on the path"
+    )
     if program is None or not Path(program).exists():
         msg = f"engine 'flink' needs Java, and {program or 'java'} is not here"
         raise MissingDependencyError(msg, hint=hint)
@@ -99,8 +103,8 @@ def gateway() -> Any:
 
 def _start() -> tuple[subprocess.Popen[bytes], int]:
     version, program = java_found()
-    if version < _OLDEST_JAVA:
-        msg = f"{program} is Java {version}, and Flink needs {_OLDEST_JAVA} or newer"
+    if version < OLDEST_JAVA:
+        msg = f"{program} is Java {version}, and Flink needs {OLDEST_JAVA} or newer"
         raise MissingDependencyError(msg, hint="install Java 17, and set JAVA_HOME to it")
     from pyflink.find_flink_home import _find_flink_home
     from pyflink.pyflink_gateway_server import launch_gateway_server_process
@@ -112,7 +116,9 @@ def _start() -> tuple[subprocess.Popen[bytes], int]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     env = {**os.environ, "_PYFLINK_CONN_INFO_PATH": str(told), "PATH": path}
     try:
-        process = launch_gateway_server_process(env, ["-c", "org.apache.flink.client.python.PythonGatewayServer", "local"])
+        process = launch_gateway_server_process(
+            env, ["-c", "org.apache.flink.client.python.PythonGatewayServer", "local"]
+        )
         threading.Thread(target=_listen, args=(process.stderr,), daemon=True).start()
         until = time.monotonic() + _PATIENCE
         while not told.exists() or told.stat().st_size < struct.calcsize("!I"):

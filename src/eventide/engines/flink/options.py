@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
@@ -45,13 +45,15 @@ class FlinkOptions:
     resume
         Go on from the newest checkpoint when there is one.
     from_savepoint
-        Begin from this savepoint (its folder) and not from the newest checkpoint.
+        Begin from this savepoint (its name, or its folder) and not from the newest checkpoint.
     savepoint
-        Folder in which a run that is stopped leaves a savepoint.
+        Name or folder of a savepoint that a run leaves when it is stopped.
     quarantine
         Root of the log whose topic ``quarantine`` takes what cannot be processed; None is the default log.
     tick
         How often processing time is told, where anything listens.
+    clock
+        What the clock says, ns since 1970; None is that of the workers' systems. For tests.
     retries
         How many failures of machines in a row are borne before the run fails; 0: any number. A function that
         fails ends the run at once.
@@ -82,6 +84,7 @@ class FlinkOptions:
     savepoint: str | Path | None = None
     quarantine: str | Path | None = None
     tick: str | timedelta = "100ms"
+    clock: Callable[[], int] | None = None
     retries: int = 10
     longest_wait: str | timedelta = "10s"
     mode: Literal["process", "thread"] = "process"
@@ -154,6 +157,11 @@ def _check_words(options: FlinkOptions) -> None:
     if options.from_savepoint and options.checkpoint is None:
         msg = "from_savepoint needs a folder for checkpoints"
         raise ConfigError(msg, hint="give checkpoint='folder' too: the run goes on writing checkpoints there")
+    if options.savepoint and options.checkpoint is None:
+        msg = "savepoint needs a folder for checkpoints"
+        raise ConfigError(msg, hint="give checkpoint='folder' too")
     if options.metrics:
         msg = "the flink engine serves no figures of its own"
-        raise ConfigError(msg, hint="give settings={'metrics.reporter...': ...}: Flink has reporters, one for Prometheus")
+        raise ConfigError(
+            msg, hint="give settings={'metrics.reporter...': ...}: Flink has reporters, one for Prometheus"
+        )
