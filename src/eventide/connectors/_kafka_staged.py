@@ -1,8 +1,8 @@
 """What the sink keeps in Kafka besides the results: parts that wait for their commit, and how far commits got.
 
 Two compacted topics, made when they are not there. ``_eventide_staged`` has the messages of prepared checkpoints, as
-Arrow bytes in pieces; ``_eventide_commits`` has, under the name of a sink, the last part that was committed. Everything
-of one sink is in one partition.
+Arrow bytes in pieces; what nobody came back for is deleted after 30 days. ``_eventide_commits`` has, under the name of
+a sink, the last part that was committed, for ever. Everything of one sink is in one partition of each.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -27,7 +27,6 @@ __all__ = [
     "Committed",
     "Part",
     "committed",
-    "key",
     "largest",
     "make_topics",
     "partition_of",
@@ -36,24 +35,36 @@ __all__ = [
 ]
 
 STAGED, COMMITS = "_eventide_staged", "_eventide_commits"
-_PARTITIONS = 8
+_PARTITIONS = 16
 _PIECE_BYTES = 900_000
 _LARGEST = 1_048_588
 _SETTINGS = {
-    "cleanup.policy": "compact",
     "segment.bytes": str(64 << 20),
     "segment.ms": str(3_600_000),
     "min.cleanable.dirty.ratio": "0.2",
     "max.message.bytes": "1048588",
 }
+_POLICIES = {
+    STAGED: {"cleanup.policy": "compact,delete", "retention.ms": str(30 * 86_400_000)},
+    COMMITS: {"cleanup.policy": "compact"},
+}
 
 
 class Part(NamedTuple):
-    """A part that is staged: its number, and the offsets of its first and last piece."""
+    """A part that is staged: its number, the offsets of its first and last piece, and what their keys begin with.
+
+    That is another one for every process, so that pieces of one that was believed dead never replace others.
+    """
 
     number: int
     first: int
     last: int
+    key: str
+    pieces: int
+
+    def piece_keys(self) -> list[bytes]:
+        """Return the keys of its pieces."""
+        return [f"{self.key}/{i}".encode() for i in range(self.pieces)]
 
 
 class Committed(NamedTuple):
@@ -68,7 +79,7 @@ def make_topics(cluster: Cluster, topic: str, partitions: int, *, own: bool = Tr
     admin = cluster.admin()
     wanted = {topic: NewTopic(topic, partitions or -1)}
     if own:
-        wanted |= {name: NewTopic(name, _PARTITIONS, config=_SETTINGS) for name in (STAGED, COMMITS)}
+        wanted |= {n: NewTopic(n, _PARTITIONS, config=_SETTINGS | more) for n, more in _POLICIES.items()}
     with cluster.errors(admin):
         there = admin.list_topics(timeout=SECONDS).topics
         missing = [made for name, made in wanted.items() if name not in there]
@@ -119,12 +130,7 @@ def pieces(messages: list[pa.RecordBatch]) -> Iterator[bytes]:
         yield bytes(packed[at : at + _PIECE_BYTES])
 
 
-def key(sink: str, part: int, piece: int) -> bytes:
-    """Return the key of a piece."""
-    return f"{sink}/{part}/{piece}".encode()
-
-
-def read_part(cluster: Cluster, sink: str, part: Part, *, partition: int) -> pa.RecordBatch:
+def read_part(cluster: Cluster, part: Part, *, partition: int) -> pa.RecordBatch:
     """Return the messages of a part that was staged.
 
     Raises
@@ -132,11 +138,9 @@ def read_part(cluster: Cluster, sink: str, part: Part, *, partition: int) -> pa.
     CheckpointError
         They are not there any more.
     """
-    wanted = f"{sink}/{part.number}/".encode()
-    data: list[Any] = []
-    for message in read_range(cluster, TopicPartition(STAGED, partition, part.first), end=part.last + 1):
-        if message.key() == wanted + str(len(data)).encode() and message.value() is not None:
-            data.append(message.value())
+    place = TopicPartition(STAGED, partition, part.first)
+    found = {m.key(): m.value() for m in read_range(cluster, place, end=part.last + 1)}
+    data = [found.get(key) or b"" for key in part.piece_keys()]
     try:
         with pa.ipc.open_stream(pa.py_buffer(b"".join(data))) as reader:
             return concat(list(reader))
