@@ -40,6 +40,7 @@ _HELD_BYTES = 256 << 20
 _BLOCK = 10_000
 _QUEUE_BYTES = 64 << 20
 _TRANSACTION_MS = 120_000
+_PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 _CLIENT_BYTES = 1_000_000_000
 _ENVELOPE_BYTES = 1_000
 """What a message may have beside its value: key, headers, and the batch around it."""
@@ -141,7 +142,7 @@ class KafkaSink:
         found = staged.make_topics(self._cluster, self._topic, self._partitions)
         self._sink = str(state.get("sink") or uuid.uuid4().hex)
         self._epoch = uuid.uuid4().hex[:8]
-        self._place = staged.partition_of(self._sink, found[COMMITS])
+        self._place = int(state.get("place", staged.partition_of(self._sink, min(found[COMMITS], found[STAGED]))))
         self._stager = self._cluster.producer()
         self._producer = self._made(
             transactional_id=f"eventide-{self._name or self._sink}", transaction_timeout_ms=_TRANSACTION_MS
@@ -270,10 +271,13 @@ class KafkaSink:
             except BaseException as error:
                 # An error of the commit may leave open whether it was done: then this is refused, and the next
                 # producer that opens sees.
+                failure = self._failure
+                if failure is not None and failure.code() in _PURGED:
+                    failure = None  # that is what comes of it, not why
                 with suppress(KafkaException):
                     self._producer.abort_transaction(SECONDS)
-                if self._failure is not None:
-                    raise self._cluster.told(self._failure) from error  # why it could not be committed
+                if failure is not None:
+                    raise self._cluster.told(failure) from error  # why it could not be committed
                 raise
 
     def _patiently(self, call: Callable[[float], object]) -> None:
@@ -358,7 +362,8 @@ class KafkaSink:
         self._stage()
         self._settle()
         parts = [list(p) for p in self._staged]
-        return {"sink": self._sink, "part": self._part, "staged": parts, "seen": self._committed.offset}
+        seen = self._committed.offset
+        return {"sink": self._sink, "place": self._place, "part": self._part, "staged": parts, "seen": seen}
 
     def commit(self, checkpoint: int, state: Mapping[str, Any]) -> None:
         """Write the prepared messages to the topic, in one transaction; a second time does nothing.

@@ -8,6 +8,7 @@ a sink, the last part that was committed, for ever. Everything of one sink is in
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from confluent_kafka.admin import ConfigResource, NewTopic
 
 from eventide.connectors._kafka_client import SECONDS, Cluster, read_range
 from eventide.connectors._kafka_encode import MESSAGES
-from eventide.errors import CheckpointError
+from eventide.errors import CheckpointError, UnavailableError
 from eventide.model.batch import concat
 
 __all__ = [
@@ -83,15 +84,21 @@ def make_topics(cluster: Cluster, topic: str, partitions: int, *, own: bool = Tr
     with cluster.errors(admin):
         there = admin.list_topics(timeout=SECONDS).topics
         missing = [made for name, made in wanted.items() if name not in there]
-        if missing:
-            for made in admin.create_topics(missing, operation_timeout=SECONDS).values():
-                try:
-                    made.result(SECONDS)
-                except KafkaException as error:
-                    if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                        raise
+        for made in admin.create_topics(missing, operation_timeout=SECONDS).values() if missing else ():
+            try:
+                made.result(SECONDS)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+        deadline = time.monotonic() + SECONDS
+        # A topic is made before every broker tells of it.
+        while not all(name in there and there[name].partitions for name in wanted):
+            if time.monotonic() > deadline:
+                msg = f"{cluster.where}: the cluster does not tell of {', '.join(sorted(wanted.keys() - there.keys()))}"
+                raise UnavailableError(msg, hint="it was made just now: try again")
+            time.sleep(0.02)
             there = admin.list_topics(timeout=SECONDS).topics
-    return {name: len(there[name].partitions) if name in there else 0 for name in wanted}
+    return {name: len(there[name].partitions) for name in wanted}
 
 
 def largest(cluster: Cluster, topic: str) -> int:
