@@ -51,8 +51,8 @@ def source(uri: str, options: Mapping[str, Any]) -> KafkaSource:
         that gets what stands beside the value. ``empty``: ``"quarantine"`` (default) or ``"skip"`` messages without a
         value. ``isolation``: ``"read_committed"`` or ``"read_uncommitted"``. ``group``: consumer group under which
         progress is shown to who watches it. ``look``: how often to look for new partitions (``"30s"``).
-        ``connection_string``: place of that of an Event Hub. ``security_protocol``, ``ssl_*``, ``sasl_*``; ``settings``: more settings of
-        librdkafka, ``{"fetch.max.bytes": ...}``.
+        ``connection_string``: place of that of an Event Hub. ``security_protocol``, ``ssl_*``, ``sasl_*``;
+        ``settings``: more settings of librdkafka, ``{"fetch.max.bytes": ...}``.
 
     Raises
     ------
