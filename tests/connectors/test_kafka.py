@@ -13,7 +13,6 @@ pytest.importorskip("confluent_kafka", reason="pip install 'eventide[kafka]'")
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
-from servers.kafka import consume, new_topic, produce
 
 import eventide as ev
 from eventide.connectors import _kafka_sink, kafka
@@ -21,6 +20,7 @@ from eventide.errors import CheckpointError, DataError, RunError, SchemaError, U
 from eventide.formats import arrow
 from eventide.model.time import EVENT_TIME
 from eventide.testing.sources import read_all
+from servers.kafka import consume, new_topic, produce
 
 SCHEMA = pa.schema([("n", pa.int64()), ("k", pa.string())])
 
@@ -135,8 +135,16 @@ def test_an_undecided_transaction_is_not_waited_for(kafka: Any) -> None:
 
 def test_what_stands_beside_the_value(kafka: Any) -> None:
     topic = new_topic(kafka, 2)
-    sent = {"value": b'{"n": 1}', "key": "ü", "timestamp": 1000, "partition": 1, "headers": [("a", b"\x00"), ("b", None)]}
-    produce(kafka, topic, [sent, {"value": b"{", "partition": 0}, {"value": b'{"n": 2}', "key": b"\xff", "partition": 1}])
+    sent = {
+        "value": b'{"n": 1}',
+        "key": "ü",
+        "timestamp": 1000,
+        "partition": 1,
+        "headers": [("a", b"\x00"), ("b", None)],
+    }
+    produce(
+        kafka, topic, [sent, {"value": b"{", "partition": 0}, {"value": b'{"n": 2}', "key": b"\xff", "partition": 1}]
+    )
     beside = {"key": "key", "timestamp": "at", "headers": "headers", "offset": "offset", "partition": "partition"}
     made = source(kafka, topic, **beside)
     assert made.schema().names == ["n", "key", "at", "headers", "offset", "partition"]
@@ -360,7 +368,7 @@ def test_checkpoints_that_do_not_fit(kafka: Any) -> None:
     with pytest.raises(CheckpointError, match="does not know of commits"):
         sink(kafka, topic).open(SCHEMA, {**states[2], "sink": "0" * 32})
     lost = sink(kafka, topic)
-    lost.open(SCHEMA, {**states[2], "staged": [[3, 0, 0]]})
+    lost.open(SCHEMA, {**states[2], "staged": [[3, 0, 0, "x", 1]]})
     with pytest.raises(CheckpointError, match="not there any more"):
         lost.commit(3, states[2])
     lost.close()
@@ -369,7 +377,10 @@ def test_checkpoints_that_do_not_fit(kafka: Any) -> None:
 
 def test_what_cannot_be_written(kafka: Any) -> None:
     topic = new_topic(kafka)
-    for options, match in [({"key": "kk"}, "no column 'kk' for the key"), ({"timestamp": "n"}, "cannot be the timestamp")]:
+    for options, match in [
+        ({"key": "kk"}, "no column 'kk' for the key"),
+        ({"timestamp": "n"}, "cannot be the timestamp"),
+    ]:
         with pytest.raises(SchemaError, match=match):
             sink(kafka, topic, **options).open(SCHEMA, None)
 

@@ -13,12 +13,11 @@ import pytest
 
 pytest.importorskip("confluent_kafka", reason="pip install 'eventide[kafka]'")
 
-from servers.kafka import remove, started
-
 import eventide as ev
 from eventide.connectors import kafka
 from eventide.connectors._kafka_address import address, event_hub
 from eventide.errors import ConfigError, DataError, UsageError
+from servers.kafka import remove, started
 
 PASSWORD = "sky & stars'"
 LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
@@ -109,7 +108,14 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Pat
         pytest.skip("there is no openssl to make a certificate with")
     folder = tmp_path_factory.mktemp("tls")
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    make += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(folder / "key.pem"), "-out", str(folder / "ca.pem")]
+    make += [
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        str(folder / "key.pem"),
+        "-out",
+        str(folder / "ca.pem"),
+    ]
     subprocess.run(make, check=True, capture_output=True)
     (folder / "both.pem").write_text((folder / "key.pem").read_text() + (folder / "ca.pem").read_text())
     quoted = PASSWORD.replace("'", "\\'")

@@ -27,25 +27,25 @@ pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("EVENTIDE_KAFKA_KILLS", "5"))
 RESTARTS = int(os.environ.get("EVENTIDE_KAFKA_RESTARTS", "1"))
-ROWS = 10_000 + 2_500 * KILLS
+ROWS = 15_000 + 3_500 * KILLS
 PARTITIONS = 3
 
 PROGRAM = """
 import logging, sys
 import eventide as ev
 logging.getLogger("eventide.kafka").setLevel(logging.CRITICAL)
-broker, source, out, folder = sys.argv[1:]
+broker, source, out, folder, interval = sys.argv[1:]
 schema = {"timestamp": "event_time", "key": "int64", "value": "float64"}
 events = ev.read(f"kafka://{broker}/{source}", format="json", schema=schema, follow=False)
 keyed = events.event_time("timestamp", lateness="2s").key_by("key")
 means = keyed.window(ev.tumbling("500ms")).aggregate(mean=ev.mean("value"), n=ev.count())
 written = means.write(f"kafka://{broker}/{out}", format="json", key="key", partitions=2)
-print(ev.run(written, batch_rows=500, checkpoint=folder, checkpoint_interval="20ms").restarts)
+print(ev.run(written, batch_rows=500, checkpoint=folder, checkpoint_interval=interval).restarts)
 """
 
 
-def program(broker: Any, source: str, out: str, folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", PROGRAM, broker.address, source, out, str(folder)]
+def program(broker: Any, source: str, out: str, *, folder: Path, interval: str = "20ms") -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PROGRAM, broker.address, source, out, str(folder), interval]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -69,7 +69,7 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
     running: list[subprocess.Popen[str]] = []
     try:
         source = filled(broker)
-        calm = program(broker, source, "undisturbed", tmp_path / "calm")
+        calm = program(broker, source, "undisturbed", folder=tmp_path / "calm", interval="2s")
         running.append(calm)
         said, told = calm.communicate(timeout=1200)
         assert calm.returncode == 0, told
@@ -79,7 +79,7 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
         done, restarts, told = Counter[str](), 0, ""
         folder = tmp_path / "disturbed"
         while not done["ended"]:
-            one = program(broker, source, "disturbed", folder)
+            one = program(broker, source, "disturbed", folder=folder)
             running.append(one)
             while one.poll() is None and todo:
                 before = set(folder.glob("*/chk-????????"))

@@ -21,7 +21,7 @@ _numbers = itertools.count()
 
 def started(**settings: Any) -> Broker:
     """Return a running broker; without Java or Kafka's jars the tests are skipped, or fail where they must run."""
-    broker = Broker(Path(tempfile.mkdtemp(prefix="eventide-kafka-")), settings=settings)
+    broker = Broker(Path(tempfile.mkdtemp(prefix="eventide-kafka-")), settings=settings, bound=True)
     try:
         broker.start()
     except (MissingDependencyError, UnavailableError) as error:
@@ -85,7 +85,7 @@ def consume(broker: Broker, topic: str) -> list[Any]:
     any_kind = Consumer({**base, "isolation.level": "read_uncommitted"})
     consumer = Consumer({**base, "fetch.wait.max.ms": 20, "enable.partition.eof": True, "auto.offset.reset": "error"})
     try:
-        left = {p: 0 for p in any_kind.list_topics(topic, timeout=30).topics[topic].partitions}
+        left = dict.fromkeys(any_kind.list_topics(topic, timeout=30).topics[topic].partitions, 0)
         for p in left:
             left[p] = any_kind.get_watermark_offsets(TopicPartition(topic, p), timeout=30)[1]
         consumer.assign([TopicPartition(topic, p, 0) for p in left])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -185,7 +186,7 @@ def _named(own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_range(cluster: Cluster, at: TopicPartition, *, end: int | None = None) -> list[Message]:
-    """Return the committed messages of a partition from one offset up to another, or up to what is there now.
+    """Return the messages of a partition from an offset on.
 
     Parameters
     ----------
@@ -194,37 +195,37 @@ def read_range(cluster: Cluster, at: TopicPartition, *, end: int | None = None) 
     at
         Topic, partition and first offset.
     end
-        The offset before which to end.
+        The offset before which to end; what was aborted is among the messages then. None: all that is committed of
+        what is there now; a transaction that is not decided yet is waited for.
 
     Raises
     ------
     UnavailableError
-        They did not come in time.
+        They did not come in time, or a transaction was not decided in time.
     """
-    import time
-
-    consumer = cluster.consumer(isolation_level="read_committed", auto_offset_reset="earliest")
+    plain = cluster.consumer(isolation_level="read_uncommitted")
+    consumer = plain if end is not None else cluster.consumer(isolation_level="read_committed")
     found: list[Message] = []
     deadline = time.monotonic() + SECONDS
     try:
         with cluster.errors():
-            low, last = consumer.get_watermark_offsets(at, timeout=SECONDS)
-            last = last if end is None else end
-            if max(at.offset, low) >= last:
+            low, high = plain.get_watermark_offsets(at, timeout=SECONDS)
+            last = high if end is None else end
+            begin = max(at.offset, low)
+            if begin >= last:
                 return []
-            at = TopicPartition(at.topic, at.partition, max(at.offset, low))
-            consumer.assign([at])
-            while True:
+            consumer.assign([TopicPartition(at.topic, at.partition, begin)])
+            while time.monotonic() < deadline:
                 for message in consumer.consume(1000, 0.02):
                     error = message.error()
-                    if error is None and message.offset() < last:
-                        found.append(message)
                     if error is not None and error.code() != KafkaError._PARTITION_EOF:
                         raise KafkaException(error)
+                    if error is None and message.offset() < last:
+                        found.append(message)
                     if message.offset() >= last - (error is None):
                         return found
-                if time.monotonic() > deadline:
-                    msg = f"{cluster.where}: {at.topic} could not be read in {SECONDS:g} s"
-                    raise UnavailableError(msg, hint="see whether the broker runs")
     finally:
-        consumer.close()
+        for one in {plain, consumer}:
+            one.close()
+    msg = f"{cluster.where}: {at.topic} partition {at.partition} could not be read up to {last} in {SECONDS:g} s"
+    raise UnavailableError(msg, hint="a transaction there may be undecided; that passes within two minutes")

@@ -1,13 +1,13 @@
 """A topic of Kafka as a sink, exactly once.
 
 A producer of Kafka cannot commit what another process prepared: after a crash its open transaction is aborted. So the
-messages of a checkpoint are first *staged*: `prepare` makes them durable in a topic beside the target (parts of at most
-some 32 MiB, Arrow bytes). `commit` writes them to the target together with a note of the last part committed, in one
-transaction. After any crash the note tells whether a commit was done; where it was not, the staged messages are read
-back and written. Nothing depends on how long the process was away.
+messages of a checkpoint are first *staged*: while they are written they go to a topic beside the target too (parts of
+some MiB, as Arrow bytes), and `prepare` waits until they are durable there. `commit` writes them to the target together
+with a note of the last part committed, in one transaction. After any crash the note tells whether a commit was done;
+where it was not, the staged messages are read back and written. No timeout of a transaction runs meanwhile.
 
 The transactional id is that of the sink, so a process that was believed dead and is not is fenced by the next one that
-opens (KIP-98, 2016): it can stage and commit nothing more.
+opens (KIP-98, 2016): it can commit nothing more, and what it stages nobody looks at.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -33,11 +33,14 @@ from eventide.model.protocols import Delivery
 
 __all__ = ["KafkaSink"]
 
-_PART_BYTES = 32 << 20
+_Done: TypeAlias = Callable[..., None]
+
+_PART_BYTES = 2 << 20
 _HELD_BYTES = 256 << 20
 _BLOCK = 10_000
 _QUEUE_BYTES = 64 << 20
 _TRANSACTION_MS = 120_000
+_PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 _CLIENT_BYTES = 1_000_000_000
 _ENVELOPE_BYTES = 1_000
 """What a message may have beside its value: key, headers, and the batch around it."""
@@ -81,16 +84,18 @@ class KafkaSink:
         self.delivery: Delivery = "at_least_once" if at_once else "exactly_once"
         self._owner = ""
         self._producer: Producer | None = None
+        self._stager: Producer | None = None
         self._names: list[str] = []
         self._failure: KafkaError | None = None
         self._forget()
 
     def _forget(self) -> None:
-        self._sink, self._place = "", 0
+        self._sink, self._epoch, self._place = "", "", 0
         self._part, self._committed = 0, Committed(0, -1)
         self._buffer: list[pa.RecordBatch] = []
         self._bytes = 0
         self._staged: list[Part] = []
+        self._underway: dict[int, tuple[str, list[int], int]] = {}
         self._held: dict[int, list[pa.RecordBatch]] = {}
 
     def owned(self, owner: str) -> None:
@@ -136,7 +141,9 @@ class KafkaSink:
     def _begin(self, state: Mapping[str, Any]) -> None:
         found = staged.make_topics(self._cluster, self._topic, self._partitions)
         self._sink = str(state.get("sink") or uuid.uuid4().hex)
-        self._place = staged.partition_of(self._sink, found[COMMITS])
+        self._epoch = uuid.uuid4().hex[:8]
+        self._place = int(state.get("place", staged.partition_of(self._sink, min(found[COMMITS], found[STAGED]))))
+        self._stager = self._cluster.producer()
         self._producer = self._made(
             transactional_id=f"eventide-{self._name or self._sink}", transaction_timeout_ms=_TRANSACTION_MS
         )
@@ -144,7 +151,7 @@ class KafkaSink:
         if not state:
             return
         self._part = int(state["part"])
-        self._staged = [Part(*map(int, p)) for p in state["staged"]]
+        self._staged = [Part(*p) for p in state["staged"]]
         self._committed = staged.committed(self._cluster, self._sink, partition=self._place, start=int(state["seen"]))
         first = self._staged[0].number if self._staged else self._part + 1
         if self._committed.part > self._part:
@@ -164,9 +171,9 @@ class KafkaSink:
 
     def abandon(self) -> None:
         """Disconnect without waiting for anything."""
-        producer, self._producer = self._producer, None
+        producers, self._producer, self._stager = (self._producer, self._stager), None, None
         self._forget()
-        if producer is not None:
+        for producer in filter(None, producers):
             with suppress(KafkaException, SystemError):  # the second is what the client makes of one that was fenced
                 producer.purge()
                 producer.close()
@@ -206,7 +213,7 @@ class KafkaSink:
                     break
                 block = self._refused(block)
             for message in () if plain else block:
-                self._alone(topic, message)
+                self._alone(self._producer, {"topic": topic, **message})
             self._producer.poll(0)
 
     def _refused(self, block: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -219,13 +226,14 @@ class KafkaSink:
         self._producer.poll(0.05)
         return [m for m, _ in again]
 
-    def _alone(self, topic: str, message: dict[str, Any], done: Callable[..., None] | None = None) -> None:
-        assert self._producer is not None
+    def _alone(self, producer: Producer, message: dict[str, Any], done: _Done | None = None) -> None:
+        """Hand one message to a client."""
         while True:
             try:
-                self._producer.produce(topic, **message, on_delivery=done or self._delivered)
+                with self._cluster.errors():
+                    producer.produce(**message, on_delivery=done or self._delivered)
             except BufferError:
-                self._producer.poll(0.05)
+                producer.poll(0.05)
             else:
                 return
 
@@ -233,7 +241,7 @@ class KafkaSink:
         if error is not None and self._failure is None:
             self._failure = error
 
-    def _noted(self, offsets: list[int]) -> Callable[..., None]:
+    def _noted(self, offsets: list[int]) -> _Done:
         """Return a function that keeps the offsets of what was written."""
 
         def done(error: KafkaError | None, message: Any) -> None:
@@ -263,10 +271,13 @@ class KafkaSink:
             except BaseException as error:
                 # An error of the commit may leave open whether it was done: then this is refused, and the next
                 # producer that opens sees.
+                failure = self._failure
+                if failure is not None and failure.code() in _PURGED:
+                    failure = None  # that is what comes of it, not why
                 with suppress(KafkaException):
                     self._producer.abort_transaction(SECONDS)
-                if self._failure is not None:
-                    raise self._cluster.told(self._failure) from error  # why it could not be committed
+                if failure is not None:
+                    raise self._cluster.told(failure) from error  # why it could not be committed
                 raise
 
     def _patiently(self, call: Callable[[float], object]) -> None:
@@ -285,26 +296,40 @@ class KafkaSink:
                 return
 
     def _stage(self) -> None:
-        """Make the messages that were written durable beside the target."""
+        """Begin to make the messages that were written durable beside the target."""
         if not self._buffer:
             return
-        number, offsets = self._part + 1, list[int]()
-        with self._transaction():
-            for i, piece in enumerate(staged.pieces(self._buffer)):
-                message = {"key": staged.key(self._sink, number, i), "value": piece, "partition": self._place}
-                self._alone(STAGED, message, self._noted(offsets))
-        self._staged.append(Part(number, min(offsets), max(offsets)))
+        assert self._stager is not None
+        number, offsets, count = self._part + 1, list[int](), 0
+        key = f"{self._sink}/{self._epoch}/{number}"
+        for count, piece in enumerate(staged.pieces(self._buffer), 1):
+            message = {
+                "topic": STAGED,
+                "key": f"{key}/{count - 1}".encode(),
+                "value": piece,
+                "partition": self._place,
+            }
+            self._alone(self._stager, message, self._noted(offsets))
+        self._stager.poll(0)
+        self._underway[number] = (key, offsets, count)
         self._part = number
         # The last parts stay in memory too, so that a commit need not read them back.
         if sum(b.nbytes for part in self._held.values() for b in part) + self._bytes <= _HELD_BYTES:
             self._held[number] = self._buffer
         self._buffer, self._bytes = [], 0
 
-    def _flush(self) -> None:
-        """Wait until everything was taken; for messages that are written as they come."""
-        assert self._producer is not None
+    def _settle(self) -> None:
+        """Wait until all that was staged is durable."""
+        if self._underway:
+            assert self._stager is not None
+            self._flush(self._stager)
+            for number, (key, offsets, count) in self._underway.items():
+                self._staged.append(Part(number, min(offsets), max(offsets), key, count))
+            self._underway = {}
+
+    def _flush(self, producer: Producer) -> None:
         with self._cluster.errors():
-            left = self._producer.flush(SECONDS)
+            left = producer.flush(SECONDS)
         self._check()
         if left:
             msg = f"{self._cluster.where}: {left:,} messages were not taken in {SECONDS:g} s"
@@ -312,9 +337,11 @@ class KafkaSink:
 
     def publish(self) -> None:
         """Make what was written visible now; for runs that keep no checkpoints."""
+        assert self._producer is not None
         if self._at_once:
-            self._flush()
+            self._flush(self._producer)
             return
+        self._settle()
         if not (self._buffer or self._staged):
             return
         with self._transaction():
@@ -328,12 +355,15 @@ class KafkaSink:
 
     def prepare(self, checkpoint: int) -> Mapping[str, Any]:
         """Make what was written durable, and return where it is."""
+        assert self._producer is not None
         if self._at_once:
-            self._flush()
+            self._flush(self._producer)
             return {}
         self._stage()
+        self._settle()
         parts = [list(p) for p in self._staged]
-        return {"sink": self._sink, "part": self._part, "staged": parts, "seen": self._committed.offset}
+        seen = self._committed.offset
+        return {"sink": self._sink, "place": self._place, "part": self._part, "staged": parts, "seen": seen}
 
     def commit(self, checkpoint: int, state: Mapping[str, Any]) -> None:
         """Write the prepared messages to the topic, in one transaction; a second time does nothing.
@@ -345,27 +375,34 @@ class KafkaSink:
         """
         if self._at_once or int(state["part"]) <= self._committed.part:
             return
+        assert self._producer is not None
         upto, offsets = int(state["part"]), list[int]()
         note = {"part": upto, "checkpoint": checkpoint, "topic": self._topic, "owner": self._owner}
         with self._transaction():
             self._move(upto)
-            message = {"key": self._sink.encode(), "value": json.dumps(note).encode(), "partition": self._place}
-            self._alone(COMMITS, message, self._noted(offsets))
+            message = {
+                "topic": COMMITS,
+                "key": self._sink.encode(),
+                "value": json.dumps(note).encode(),
+                "partition": self._place,
+            }
+            self._alone(self._producer, message, self._noted(offsets))
         self._moved(upto)
         self._committed = Committed(upto, offsets[0])
 
     def _move(self, upto: int) -> None:
         """Write staged parts to the target, and take them away."""
+        assert self._producer is not None
         for part in self._staged:
             if self._committed.part < part.number <= upto:
                 held = self._held.get(part.number)
                 if held is None:
-                    held = [staged.read_part(self._cluster, self._sink, part, partition=self._place)]
+                    held = [staged.read_part(self._cluster, part, partition=self._place)]
                 for messages in held:
                     self._produce(messages, self._topic)
-                for i in range(part.last - part.first + 1):
-                    gone = {"key": staged.key(self._sink, part.number, i), "value": None, "partition": self._place}
-                    self._alone(STAGED, gone)
+                for key in part.piece_keys():
+                    gone = {"topic": STAGED, "key": key, "value": None, "partition": self._place}
+                    self._alone(self._producer, gone)
 
     def _moved(self, upto: int) -> None:
         self._staged = [p for p in self._staged if p.number > upto]

@@ -271,11 +271,10 @@ class KafkaReader:
                 messages = self._consumer.consume(1, timeout)
                 if messages and most > 1:
                     messages += self._consumer.consume(most - 1, 0)
-        if not messages and self._down:
-            msg, self._down = f"{self._source.cluster.where} cannot be reached: {self._down}", ""
-            raise UnavailableError(msg, hint="see whether the broker runs and the network is up")
+            if not messages and self._down is not None:
+                raise KafkaException(self._down)
         if messages:
-            self._down: KafkaError | None = None
+            self._down = None
         return messages
 
     def _chunk(self, partition: int, messages: list[Message]) -> Chunk | None:

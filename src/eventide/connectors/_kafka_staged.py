@@ -1,16 +1,17 @@
 """What the sink keeps in Kafka besides the results: parts that wait for their commit, and how far commits got.
 
 Two compacted topics, made when they are not there. ``_eventide_staged`` has the messages of prepared checkpoints, as
-Arrow bytes in pieces; ``_eventide_commits`` has, under the name of a sink, the last part that was committed. Everything
-of one sink is in one partition.
+Arrow bytes in pieces; what nobody came back for is deleted after 30 days. ``_eventide_commits`` has, under the name of
+a sink, the last part that was committed, for ever. Everything of one sink is in one partition of each.
 """
 
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -18,7 +19,7 @@ from confluent_kafka.admin import ConfigResource, NewTopic
 
 from eventide.connectors._kafka_client import SECONDS, Cluster, read_range
 from eventide.connectors._kafka_encode import MESSAGES
-from eventide.errors import CheckpointError
+from eventide.errors import CheckpointError, UnavailableError
 from eventide.model.batch import concat
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "Committed",
     "Part",
     "committed",
-    "key",
     "largest",
     "make_topics",
     "partition_of",
@@ -36,24 +36,36 @@ __all__ = [
 ]
 
 STAGED, COMMITS = "_eventide_staged", "_eventide_commits"
-_PARTITIONS = 8
+_PARTITIONS = 16
 _PIECE_BYTES = 900_000
 _LARGEST = 1_048_588
 _SETTINGS = {
-    "cleanup.policy": "compact",
     "segment.bytes": str(64 << 20),
     "segment.ms": str(3_600_000),
     "min.cleanable.dirty.ratio": "0.2",
     "max.message.bytes": "1048588",
 }
+_POLICIES = {
+    STAGED: {"cleanup.policy": "compact,delete", "retention.ms": str(30 * 86_400_000)},
+    COMMITS: {"cleanup.policy": "compact"},
+}
 
 
 class Part(NamedTuple):
-    """A part that is staged: its number, and the offsets of its first and last piece."""
+    """A part that is staged: its number, the offsets of its first and last piece, and what their keys begin with.
+
+    That is another one for every process, so that pieces of one that was believed dead never replace others.
+    """
 
     number: int
     first: int
     last: int
+    key: str
+    pieces: int
+
+    def piece_keys(self) -> list[bytes]:
+        """Return the keys of its pieces."""
+        return [f"{self.key}/{i}".encode() for i in range(self.pieces)]
 
 
 class Committed(NamedTuple):
@@ -68,19 +80,25 @@ def make_topics(cluster: Cluster, topic: str, partitions: int, *, own: bool = Tr
     admin = cluster.admin()
     wanted = {topic: NewTopic(topic, partitions or -1)}
     if own:
-        wanted |= {name: NewTopic(name, _PARTITIONS, config=_SETTINGS) for name in (STAGED, COMMITS)}
+        wanted |= {n: NewTopic(n, _PARTITIONS, config=_SETTINGS | more) for n, more in _POLICIES.items()}
     with cluster.errors(admin):
         there = admin.list_topics(timeout=SECONDS).topics
         missing = [made for name, made in wanted.items() if name not in there]
-        if missing:
-            for made in admin.create_topics(missing, operation_timeout=SECONDS).values():
-                try:
-                    made.result(SECONDS)
-                except KafkaException as error:
-                    if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                        raise
+        for made in admin.create_topics(missing, operation_timeout=SECONDS).values() if missing else ():
+            try:
+                made.result(SECONDS)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+        deadline = time.monotonic() + SECONDS
+        # A topic is made before every broker tells of it.
+        while not all(name in there and there[name].partitions for name in wanted):
+            if time.monotonic() > deadline:
+                msg = f"{cluster.where}: the cluster does not tell of {', '.join(sorted(wanted.keys() - there.keys()))}"
+                raise UnavailableError(msg, hint="it was made just now: try again")
+            time.sleep(0.02)
             there = admin.list_topics(timeout=SECONDS).topics
-    return {name: len(there[name].partitions) if name in there else 0 for name in wanted}
+    return {name: len(there[name].partitions) for name in wanted}
 
 
 def largest(cluster: Cluster, topic: str) -> int:
@@ -119,12 +137,7 @@ def pieces(messages: list[pa.RecordBatch]) -> Iterator[bytes]:
         yield bytes(packed[at : at + _PIECE_BYTES])
 
 
-def key(sink: str, part: int, piece: int) -> bytes:
-    """Return the key of a piece."""
-    return f"{sink}/{part}/{piece}".encode()
-
-
-def read_part(cluster: Cluster, sink: str, part: Part, *, partition: int) -> pa.RecordBatch:
+def read_part(cluster: Cluster, part: Part, *, partition: int) -> pa.RecordBatch:
     """Return the messages of a part that was staged.
 
     Raises
@@ -132,11 +145,9 @@ def read_part(cluster: Cluster, sink: str, part: Part, *, partition: int) -> pa.
     CheckpointError
         They are not there any more.
     """
-    wanted = f"{sink}/{part.number}/".encode()
-    data: list[Any] = []
-    for message in read_range(cluster, TopicPartition(STAGED, partition, part.first), end=part.last + 1):
-        if message.key() == wanted + str(len(data)).encode() and message.value() is not None:
-            data.append(message.value())
+    place = TopicPartition(STAGED, partition, part.first)
+    found = {m.key(): m.value() for m in read_range(cluster, place, end=part.last + 1)}
+    data = [found.get(key) or b"" for key in part.piece_keys()]
     try:
         with pa.ipc.open_stream(pa.py_buffer(b"".join(data))) as reader:
             return concat(list(reader))

@@ -48,11 +48,11 @@ def source(uri: str, options: Mapping[str, Any]) -> KafkaSource:
         ISO 8601, that of the messages. ``offsets``: ``{partition: offset}`` to begin at instead. ``partitions``: which
         ones (all, those added later too). ``follow``: whether to go on with what comes later (true), or to end at what
         is there when it is opened. ``key``, ``timestamp``, ``headers``, ``offset``, ``partition``: name of a column
-        that gets what stands beside the value. ``empty``: ``"quarantine"`` (default) or ``"skip"`` messages without a value.
-        ``isolation``: ``"read_committed"`` or ``"read_uncommitted"``. ``group``: consumer group under which progress
-        is shown to who watches it. ``look``: how often to look for new partitions (``"30s"``). ``connection_string``:
-        place of that of an Event Hub. ``security_protocol``, ``ssl_*``, ``sasl_*``; ``settings``: more settings of
-        librdkafka, ``{"fetch.max.bytes": ...}``.
+        that gets what stands beside the value. ``empty``: ``"quarantine"`` (default) or ``"skip"`` messages without a
+        value. ``isolation``: ``"read_committed"`` or ``"read_uncommitted"``. ``group``: consumer group under which
+        progress is shown to who watches it. ``look``: how often to look for new partitions (``"30s"``).
+        ``connection_string``: place of that of an Event Hub. ``security_protocol``, ``ssl_*``, ``sasl_*``;
+        ``settings``: more settings of librdkafka, ``{"fetch.max.bytes": ...}``.
 
     Raises
     ------

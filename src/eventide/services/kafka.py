@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import uuid
 from base64 import urlsafe_b64encode
@@ -82,14 +83,23 @@ class Broker:
         Of Java, as ``512m``.
     settings
         More settings of the broker, https://kafka.apache.org/documentation/#brokerconfigs.
+    bound
+        Whether it ends with the process that starts it, however that ends (on Linux).
     """
 
     name = "kafka"
 
     def __init__(
-        self, folder: Path, *, port: int = 0, heap: str = "512m", settings: Mapping[str, Any] | None = None
+        self,
+        folder: Path,
+        *,
+        port: int = 0,
+        heap: str = "512m",
+        settings: Mapping[str, Any] | None = None,
+        bound: bool = False,
     ) -> None:
         self.folder = folder.absolute()
+        self._bound = bound
         self._heap, self._settings = heap, dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
         known = self._known()
@@ -146,6 +156,7 @@ class Broker:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,  # Ctrl-C at a terminal is for us, not for it
+                preexec_fn=_end_with_parent if self._bound and sys.platform == "linux" else None,  # noqa: PLW1509 - tests
             )
         (self.folder / "pid").write_text(str(self._process.pid), "utf-8")
         deadline = time.monotonic() + _SECONDS
@@ -219,6 +230,13 @@ class Broker:
             ["ps", "-ww", "-p", str(pid), "-o", "stat=,command="], capture_output=True, text=True, check=False
         ).stdout
         return pid if str(self.folder / "server.properties") in said and not said.startswith("Z") else None
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel for a SIGKILL when the parent dies (prctl, PR_SET_PDEATHSIG)."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _text(path: Path, start: int) -> str:
