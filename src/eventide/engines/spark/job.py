@@ -14,9 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from eventide.engines._failure import error_in
 from eventide.engines.dataflow import Dataflow, Output
 from eventide.engines.dataflow.outlet import Outlet
+from eventide.engines.local.durable_files import write_file
 from eventide.engines.local.result import Progress, RunResult
 from eventide.engines.spark.options import SparkOptions
 from eventide.engines.spark.session import is_here, session
@@ -34,6 +37,7 @@ __all__ = ["run_job"]
 # Last lines of Python's tracebacks, without those of what only passes an error on.
 _TOLD = re.compile(r"^\s*((?!py4j|pyspark)[A-Za-z_][\w.]*(?:Error|Exception): .*)$", re.MULTILINE)
 _STARTS = 5
+_NOTE = "job.json"
 _naming = threading.Lock()  # sources of all runs in this process have one name, until they are loaded
 _POLL, _TELL = 0.05, 0.2  # seconds
 
@@ -56,7 +60,7 @@ def run_job(
     place = str(options.quarantine) if options.quarantine is not None else None
     flow = Dataflow(pipeline, buckets=options.buckets, tick=options.tick, clock=options.clock, quarantine=place, **more)
     with ExitStack() as stack:
-        attempts = _Attempts(flow, options, _folder(pipeline, options, stack))
+        attempts = _Attempts(flow, options, _folder(flow, options, stack))
         return attempts.run(stop, on_progress)
 
 
@@ -115,22 +119,37 @@ class _Attempts:
             outlet.close(failed=failed)
 
 
-def _folder(pipeline: Pipeline, options: SparkOptions, stack: ExitStack) -> Path:
+def _folder(flow: Dataflow, options: SparkOptions, stack: ExitStack) -> Path:
     """Return the folder of the job, which no other driver uses meanwhile."""
     if options.checkpoint is None:
-        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eventide-spark-")))
-    folder = Path(options.checkpoint).absolute() / "spark" / pipeline.name
+        return Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="eventide-spark-", ignore_cleanup_errors=True))
+        )
+    folder = Path(options.checkpoint).absolute() / "spark" / flow.pipeline.name
     folder.mkdir(parents=True, exist_ok=True)
     lock = stack.enter_context((folder / "lock").open("w"))
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        msg = f"another process runs {pipeline.name} from {folder}"
+        msg = f"another process runs {flow.pipeline.name} from {folder}"
         raise CheckpointError(msg, hint="end it, or give another checkpoint folder or name") from error
     if not options.resume:
         for name in ("query", "elements", "states", "sinks"):
             shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / _NOTE).unlink(missing_ok=True)
+    _same(folder, flow)
     return folder
+
+
+def _same(folder: Path, flow: Dataflow) -> None:
+    """See that what is in a folder is of this pipeline: before anything is committed, the sinks do not know it."""
+    mine = msgspec.json.encode({"fingerprint": flow.pipeline.fingerprint, "buckets": flow.count})
+    note = folder / _NOTE
+    if not note.exists():
+        write_file(note, mine)
+    elif note.read_bytes() != mine:
+        msg = f"{folder} is of another pipeline, or of this one with other buckets"
+        raise CheckpointError(msg, hint="run it in another folder, or under another name")
 
 
 def _distant(spark: SparkSession, options: SparkOptions) -> None:
