@@ -146,7 +146,8 @@ def _same(folder: Path, flow: Dataflow) -> None:
     mine = msgspec.json.encode({"fingerprint": flow.pipeline.fingerprint, "buckets": flow.count})
     note = folder / _NOTE
     if not note.exists():
-        write_file(note, mine)
+        write_file(made := note.with_suffix(".made"), mine)
+        made.replace(note)
     elif note.read_bytes() != mine:
         msg = f"{folder} is of another pipeline, or of this one with other buckets"
         raise CheckpointError(msg, hint="run it in another folder, or under another name")
