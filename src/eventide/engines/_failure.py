@@ -6,7 +6,7 @@ import json
 import re
 
 from eventide import errors
-from eventide.errors import EventideError, RunError
+from eventide.errors import EventideError, RunError, is_retriable
 
 __all__ = ["WorkerError", "error_in", "worker_error"]
 
@@ -27,8 +27,9 @@ def worker_error(cause: Exception) -> WorkerError:
       hint: free some space
     """
     known = isinstance(cause, EventideError)
+    other = "UnavailableError" if is_retriable(cause) else "RunError"
     facts = {
-        "kind": type(cause).__name__ if known else "RunError",
+        "kind": type(cause).__name__ if known else other,
         "message": cause.message if isinstance(cause, EventideError) else f"{type(cause).__name__}: {cause}",
         "hint": cause.hint if isinstance(cause, EventideError) else "the cause is shown above with --debug",
     }

@@ -134,3 +134,13 @@ def test_workers_have_this_python() -> None:
     code += "session.needed(); print(session._settings(options_of({}))['spark.executorEnv.PYTHONPATH'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
     assert str(Path(ev.__file__).parents[1]) in done.stdout.strip().split(os.pathsep) or "site-packages" in ev.__file__
+
+
+def test_a_folder_of_another_pipeline(tmp_path: Path) -> None:
+    """Nothing needs to be committed for that, nor Spark to be started."""
+    folder = tmp_path / "spark" / "copy"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text('{"fingerprint":"of another","buckets":8}')
+    copy = ev.pipeline(ev.read("generator://events", rows=9).write(f"file://{tmp_path}/x.arrow"), name="copy")
+    with pytest.raises(CheckpointError, match="is of another pipeline"):
+        ev.run(copy, engine="spark", checkpoint=str(tmp_path))

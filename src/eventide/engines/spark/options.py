@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from eventide.errors import ConfigError, near_names
+from eventide.model.time import duration
+from eventide.retry import RetryPolicy
 
 __all__ = ["SparkOptions", "options_of"]
 
@@ -47,6 +49,11 @@ class SparkOptions:
         How often the processing-time clock ticks, where anything listens.
     clock
         What the clock says, ns since 1970; None is that of the system. For tests.
+    retries
+        How many failures in a row of a source, a sink or the disk are borne before the run fails; 0: any number. A run
+        without a checkpoint folder bears none.
+    longest_wait
+        Between two tries; waits begin at a tenth of a second and double.
     log_level
         Of Spark's own log on stderr. Errors of a run are raised whatever it says.
     checkpoint_interval, keep, lanes, metrics_remote
@@ -65,6 +72,8 @@ class SparkOptions:
     quarantine: str | Path | None = None
     tick: str | timedelta = "100ms"
     clock: Callable[[], int] | None = None
+    retries: int = 0
+    longest_wait: str | timedelta = "30s"
     log_level: str = "OFF"
     checkpoint_interval: str | timedelta = "10s"
     keep: int = 3
@@ -72,6 +81,11 @@ class SparkOptions:
     metrics: str = ""
     metrics_remote: bool = False
     from_savepoint: str | Path | None = None
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """How what fails for a passing reason is tried again."""
+        return RetryPolicy(longest=duration(self.longest_wait, what="longest_wait") / 1e9, attempts=self.retries)
 
 
 def options_of(values: dict[str, Any]) -> SparkOptions:
@@ -97,11 +111,15 @@ def options_of(values: dict[str, Any]) -> SparkOptions:
         if getattr(options, name):
             msg = f"the engine 'spark' cannot take {name}={getattr(options, name)!r}: {why}"
             raise ConfigError(msg, hint="leave it out, or use another engine")
-    for name, least in (("buckets", 1), ("batch_rows", 0), ("batch_bytes", 1)):
+    for name, least in (("buckets", 1), ("batch_rows", 0), ("batch_bytes", 1), ("retries", 0)):
         value = getattr(options, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             msg = f"{name}={value!r} is not a whole number of {least} or more"
             raise ConfigError(msg, hint="leave it out for the default")
+    _ = options.retry_policy
+    if options.master.startswith("sc://"):
+        msg = f"master={options.master!r} is a server of Spark Connect, behind which a driver has no tasks of its own"
+        raise ConfigError(msg, hint="name the cluster itself, such as spark://host:7077, or use spark-submit")
     if options.checkpoint is not None and "://" in str(options.checkpoint):
         msg = f"checkpoint={str(options.checkpoint)!r} is an address, and the engine 'spark' needs a folder"
         raise ConfigError(msg, hint="mount it where driver and workers see it under one path, and name that path")

@@ -17,7 +17,7 @@ from eventide.errors import ConfigError, MissingDependencyError, RunError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["JAVA", "java_version", "needed", "session"]
+__all__ = ["JAVA", "is_here", "java_version", "needed", "session"]
 
 JAVA = 17
 _SPARK = (4, 2)
@@ -130,10 +130,10 @@ def _settings(options: SparkOptions) -> dict[str, str]:
         more = given.pop("spark.driver.extraJavaOptions", "")
         settings["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile={_QUIET.as_uri()} {more}".strip()
         settings["spark.log.level"] = options.log_level
-    if master.startswith("local") or re.match(r"spark://(127\.|localhost|\[::1\])", master):
+    if is_here(master):
         settings |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    if path := _path(local=master.startswith("local")):
+    if path := _path(here=is_here(master)):
         settings["spark.executorEnv.PYTHONPATH"] = path
     if master:
         settings["spark.master"] = master
@@ -141,9 +141,20 @@ def _settings(options: SparkOptions) -> dict[str, str]:
     return settings | given
 
 
-def _path(*, local: bool) -> str:
+def is_here(master: str) -> bool:
+    """Return whether a master and its workers are on this machine.
+
+    Examples
+    --------
+    >>> is_here("local[2]"), is_here("spark://127.0.0.1:7077"), is_here("yarn")
+    (True, True, False)
+    """
+    return bool(re.match(r"local\b|spark://(127\.|localhost|\[::1\])", master))
+
+
+def _path(*, here: bool) -> str:
     """Return where workers look for modules: on this machine where this process does, elsewhere where it was told."""
-    if not local:
+    if not here:
         return os.environ.get("PYTHONPATH", "")
     own = (sys.prefix, sys.base_prefix)  # a worker has these by itself
     return os.pathsep.join(str(Path(p).absolute()) for p in sys.path if not (p and p.startswith(own)))
