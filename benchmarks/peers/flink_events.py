@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import sys
 import tempfile
@@ -85,7 +84,7 @@ class WithWindow(ProcessWindowFunction):
 def execute(job: Job, rows: int, folder: Path | None) -> None:
     """Run the job over the first `rows` rows; the result goes to a folder or nowhere."""
     configuration = Configuration()
-    for name, value in {**SETTINGS, "python.executable": sys.executable, "python.pythonpath": os.getcwd()}.items():
+    for name, value in {**SETTINGS, "python.executable": sys.executable, "python.pythonpath": str(Path.cwd())}.items():
         configuration.set_string(name, value)
     stream = StreamExecutionEnvironment.get_execution_environment(configuration)
     blocks = NumberSequenceSource(0, (rows - 1) // BLOCK)
