@@ -46,7 +46,7 @@ class Folders:
 
     @property
     def control(self) -> Path:
-        """What sets the job off."""
+        """A folder that stays empty, which the job watches so that it does not end by itself."""
         return self.root / "control"
 
     @property
@@ -98,7 +98,6 @@ class Folders:
         for path in self.checkpoints.iterdir():  # jobs that have left nothing
             if not any(p.is_file() for p in path.rglob("*")):
                 shutil.rmtree(path, ignore_errors=True)
-        (self.control / "begin").write_text("begin\n")
         return before
 
     def _begin_from(self, where: str | Path) -> Path:
