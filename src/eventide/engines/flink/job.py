@@ -109,11 +109,14 @@ def _key(message: Any) -> int:
 
 def _keys(count: int) -> list[int]:
     """Return a key for each bucket, such that any number of workers gets as many buckets each as can be."""
-    ranges = jvm.gateway().jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment
+    flink = jvm.gateway().jvm.org.apache.flink
+    ranges = flink.runtime.state.KeyGroupRangeAssignment
     found: dict[int, int] = {}
     key = 0
     while len(found) < count:
-        found.setdefault(ranges.assignToKeyGroup(key, count), key)
+        row = flink.types.Row(1)  # PyFlink keys by a row of the key
+        row.setField(0, key)
+        found.setdefault(ranges.assignToKeyGroup(row, count), key)
         key += 1
     return [found[group] for group in range(count)]
 
