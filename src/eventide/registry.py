@@ -17,7 +17,7 @@ from typing import Any
 
 from eventide.errors import MissingDependencyError, UnknownNameError, UsageError, near_names
 
-__all__ = ["names", "open_sink", "open_source", "resolve", "shown", "split_uri"]
+__all__ = ["names", "open_sink", "open_source", "plain_value", "resolve", "shown", "split_uri"]
 
 _KINDS = ("operator", "format", "connector", "engine", "app", "service")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
@@ -98,7 +98,7 @@ def split_uri(uri: str) -> tuple[str, str, dict[str, Any]]:
     bare = uri[: query.start()] if query else uri
     found = _SCHEME.match(bare)
     scheme, path = (found.group(1).lower(), found.group(2)) if found else ("file", bare)
-    return scheme, f"{scheme}://{path}", {k: _value(v) for k, _, v in pairs}
+    return scheme, f"{scheme}://{path}", {k: plain_value(v) for k, _, v in pairs}
 
 
 def shown(uri: str) -> str:
@@ -193,7 +193,14 @@ def _install(name: str) -> str:
     return f"pip install 'eventide[{name}]'"
 
 
-def _value(text: str) -> Any:
+def plain_value(text: str) -> Any:
+    """Return what an option that was written as text means: a truth value, a number, else the text.
+
+    Examples
+    --------
+    >>> plain_value("true"), plain_value("8"), plain_value("127.0.0.1:8081")
+    (True, 8, '127.0.0.1:8081')
+    """
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for number in (int, float):

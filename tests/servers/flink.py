@@ -100,9 +100,10 @@ class Cluster:
             "taskmanager.memory.managed.size": "16m",
             "taskmanager.memory.network.min": "32m",
             "taskmanager.memory.network.max": "32m",
-            # A task manager that was killed is missed soon.
+            # A task manager that was killed is missed when it does not answer twice; one that is slow is waited for.
             "heartbeat.interval": "500",
-            "heartbeat.timeout": "4000",
+            "heartbeat.timeout": "60000",
+            "heartbeat.rpc-failure-threshold": "2",
             "io.tmp.dirs": str(folder / "tmp"),
             "env.log.dir": str(folder),
         }
@@ -127,14 +128,21 @@ class Cluster:
 
     def add(self, count: int = 1) -> None:
         """Start task managers, and wait until they are known."""
-        before = len(self.managers)
+        names = []
         for _ in range(count):
             self._made += 1
+            names.append(f"taskmanager-{self._made}")
             entry = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
-            self.managers.append(self._start(f"taskmanager-{self._made}", entry, 400))
-        wanted = before + count
-        slots = wanted * self._slots
-        self._wait(lambda: (self.overview() or {}).get("slots-total", 0) >= slots, "a task manager does not come")
+            self.managers.append(self._start(names[-1], entry, 400))
+        self._wait(lambda: set(names) <= self.known(), "a task manager does not come")
+
+    def known(self) -> set[str]:
+        """Return the names of the task managers that the job manager knows and whose slots it has."""
+        try:
+            with urllib.request.urlopen(f"http://{self.url}/taskmanagers", timeout=5) as answer:
+                return {m["id"] for m in json.loads(answer.read())["taskmanagers"] if m["slotsNumber"]}
+        except OSError:
+            return set()
 
     def overview(self) -> dict[str, int] | None:
         try:

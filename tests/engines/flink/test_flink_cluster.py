@@ -90,26 +90,42 @@ def test_rescale_from_a_savepoint(cluster: Cluster, tmp_path: Path, undisturbed:
     assert table(out).equals(undisturbed)
 
 
+class Killer(threading.Thread):
+    """Kills task managers while a job runs, one after another, and starts others."""
+
+    def __init__(self, cluster: Cluster, source: random.Random, most: int) -> None:
+        super().__init__()
+        self._cluster, self._source, self._most = cluster, source, most
+        self.progressed, self.ended, self.kills = threading.Event(), threading.Event(), 0
+
+    def run(self) -> None:
+        while self.kills < self._most and not self.ended.is_set():
+            if self.progressed.wait(0.1) and not self.ended.wait(self._source.random() * 5):
+                self.kills += 1
+                self._cluster.kill(self._source.randrange(len(self._cluster.managers)))
+                self._cluster.add()
+                self.progressed.clear()
+
+    def watch(self, progress: Any) -> None:
+        if progress.state == "running":
+            self.progressed.set()
+
+
 def test_task_managers_that_are_killed(cluster: Cluster, tmp_path: Path, undisturbed: pl.DataFrame) -> None:
     """One machine after another is lost in mid-stream, and another comes: the rows are the same."""
-    source = random.Random(3)
-    for number in range(max(1, KILLS // 2)):
+    source, done, number = random.Random(3), 0, 0
+    while done < max(1, KILLS // 2):
+        number += 1
         out = tmp_path / f"out-{number}.arrow"
-        progressed = threading.Event()
-        ended = threading.Event()
-        wait = source.random() * 3
-
-        def kill(progressed: threading.Event = progressed, wait: float = wait) -> None:
-            if progressed.wait(120) and not ended.wait(wait):  # noqa: B023
-                cluster.kill(source.randrange(len(cluster.managers)))
-                cluster.add()
-
-        killer = threading.Thread(target=kill)
+        killer = Killer(cluster, source, most=min(3, KILLS // 2 - done))
         killer.start()
-        more = {"on_progress": lambda p, e=progressed: e.set() if p.rows_in else None, "longest_wait": "1s"}
-        result = ev.run(windows(out), **on(cluster, tmp_path / f"state-{number}", **more))
-        ended.set()
-        killer.join()
+        try:
+            how = on(cluster, tmp_path / f"state-{number}", on_progress=killer.watch, longest_wait="1s")
+            result = ev.run(windows(out), **how)
+        finally:
+            killer.ended.set()
+            killer.join()
+        done += max(1, killer.kills)
         assert result.rows_in == ROWS
         assert table(out).equals(undisturbed)
 

@@ -145,9 +145,10 @@ class Driver:
     def _halt(self, spool: Spool) -> None:
         """Stop cleanly: what was read is kept by a checkpoint, or by a savepoint where one is asked for."""
         if self.options.savepoint:
-            self.folders.keep(self._saved(spool), self.options.savepoint)
+            self.folders.begin_next(self.folders.keep(self._saved(spool), self.options.savepoint))
             return
-        self.job.checkpoint()
+        with contextlib.suppress(RunError):  # it may not have begun: the last checkpoint will do
+            self.job.checkpoint()
         self._take(spool)
         self.job.cancel()
         self._take(spool)
@@ -162,9 +163,11 @@ class Driver:
         """Make the savepoints that were asked for; the job goes on from the first."""
         self.requests.begin()
         names, where = list(self.requests.begun), self._saved(spool)
-        first = self.folders.root / "savepoints" / ".from"
-        shutil.rmtree(first, ignore_errors=True)
-        self.folders.keep(where, first)
+        before = list((self.folders.root / "savepoints").glob(".from-*"))
+        first = self.folders.keep(where, self.folders.root / "savepoints" / f".from-{Path(where).name}")
+        self.folders.begin_next(first)
+        for path in before:
+            shutil.rmtree(path, ignore_errors=True)
         for name in names:
             self.requests.answer(name, partial(self._copy, first, name))
         return first

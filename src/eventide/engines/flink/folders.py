@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eventide.engines.flink.options import FlinkOptions
+from eventide.engines.local.durable_files import write_file
 from eventide.errors import CheckpointError
 
 __all__ = ["Folders", "folders_for"]
 
 _CHECKPOINT = re.compile(r"chk-(\d+)")
 _NOTE = "eventide"
+_BEGUN = "begun-with"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Folders:
 
     @property
     def control(self) -> Path:
-        """What sets the job off."""
+        """A folder that stays empty, which the job watches so that it does not end by itself."""
         return self.root / "control"
 
     @property
@@ -58,13 +60,23 @@ class Folders:
         return self.root / "outlet"
 
     def newest(self) -> Path | None:
-        """Return the newest checkpoint that is whole."""
+        """Return the newest checkpoint that is whole, or the savepoint that is newer.
+
+        A job that ends with a savepoint takes its checkpoints with it; one that begins with a savepoint has none yet.
+        """
+        begun = self.root / _BEGUN
+        since, first = (begun.stat().st_mtime_ns, Path(begun.read_text())) if begun.exists() else (0, None)
         found = []
         for path in self.checkpoints.glob("*/chk-*/_metadata"):
             number = _CHECKPOINT.fullmatch(path.parent.name)
-            if number and path.stat().st_size:
+            if number and path.stat().st_size and path.stat().st_mtime_ns > since:
                 found.append((int(number[1]), path.stat().st_mtime_ns, path.parent))
-        return max(found)[2] if found else None
+        return max(found)[2] if found else first
+
+    def begin_next(self, savepoint: Path) -> None:
+        """Note that the next job begins with a savepoint, unless it has a checkpoint of its own by then."""
+        write_file(self.root / f".{_BEGUN}", str(savepoint).encode())
+        (self.root / f".{_BEGUN}").replace(self.root / _BEGUN)
 
     def prepare(self, options: FlinkOptions) -> Path | None:
         """Make the folders and return the checkpoint or savepoint to begin from.
@@ -77,14 +89,15 @@ class Folders:
         if not options.resume:
             for path in (self.checkpoints, self.spool, self.outlet):
                 shutil.rmtree(path, ignore_errors=True)
+            (self.root / _BEGUN).unlink(missing_ok=True)
         shutil.rmtree(self.ended, ignore_errors=True)
+        self.root.mkdir(parents=True, exist_ok=True)
         before = self._begin_from(options.from_savepoint) if options.from_savepoint else self.newest()
         for path in (self.checkpoints, self.spool, self.outlet, self.control, self.ended):
             path.mkdir(parents=True, exist_ok=True)
         for path in self.checkpoints.iterdir():  # jobs that have left nothing
             if not any(p.is_file() for p in path.rglob("*")):
                 shutil.rmtree(path, ignore_errors=True)
-        (self.control / "begin").write_text("begin\n")
         return before
 
     def _begin_from(self, where: str | Path) -> Path:
@@ -98,7 +111,7 @@ class Folders:
             shutil.copytree(path / _NOTE, self.outlet)
             shutil.rmtree(self.spool, ignore_errors=True)
         if not path.is_relative_to(self.checkpoints.absolute()):
-            shutil.rmtree(self.checkpoints, ignore_errors=True)
+            self.begin_next(path)
         return path
 
     def savepoint(self, name: str | Path) -> Path:

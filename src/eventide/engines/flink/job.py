@@ -63,25 +63,23 @@ def submit(dataflow: Dataflow, options: FlinkOptions, folders: Folders, *, clust
 
 
 def _graph(environment: Any, dataflow: Dataflow, folders: Folders, *, mode: str) -> None:
-    from pyflink.common import Types, WatermarkStrategy
+    from pyflink.common import Types
     from pyflink.common.serialization import Encoder
-    from pyflink.common.time import Duration
     from pyflink.datastream.connectors.file_system import (
         BucketAssigner,
         FileSink,
-        FileSource,
         RollingPolicy,
-        StreamFormat,
     )
+    from pyflink.datastream.data_stream import KeyedStream
 
     from eventide.engines.flink.functions import MESSAGE, BucketFunction, HeadFunction
 
     keys = _keys(dataflow.count)
-    # A folder that is watched never ends, so the job goes on until it is stopped. It holds one line.
-    lines = FileSource.for_record_stream_format(StreamFormat.text_line_format(), folders.control.as_uri())
-    watched = lines.monitor_continuously(Duration.of_seconds(3600)).build()
-    begin = environment.from_source(watched, WatermarkStrategy.no_watermarks(), "begin", Types.STRING())
-    head = begin.set_parallelism(1).key_by(_one, Types.INT()).process(HeadFunction(dataflow, keys, mode), MESSAGE)
+    begin = _begin(environment, folders)
+    # A row of key and value is what PyFlink makes of an element to key it, in a Python process of its own.
+    java = jvm.gateway().jvm
+    keyed = begin._j_data_stream.keyBy(java.KeyByKeySelector(), Types.ROW([Types.INT()]).get_java_type_info())
+    head = KeyedStream(keyed, Types.STRING(), begin).process(HeadFunction(dataflow, keys, mode), MESSAGE)
     head = head.set_parallelism(1).name("head").uid("head")
     buckets = head.key_by(_key, Types.INT()).process(BucketFunction(dataflow, str(folders.ended), mode), Types.STRING())
     buckets = buckets.name("buckets").uid("buckets")
@@ -92,8 +90,17 @@ def _graph(environment: Any, dataflow: Dataflow, folders: Folders, *, mode: str)
     buckets.sink_to(files.build()).name("spool").uid("spool")
 
 
-def _one(_: Any) -> int:
-    return 0
+def _begin(environment: Any, folders: Folders) -> Any:
+    """Return a stream of one row, (0, "begin"), that does not end: the folder that is watched stays empty."""
+    from pyflink.common import Row, Types, WatermarkStrategy
+    from pyflink.common.time import Duration
+    from pyflink.datastream.connectors.file_system import FileSource, StreamFormat
+
+    kind = Types.ROW([Types.INT(), Types.STRING()])
+    lines = FileSource.for_record_stream_format(StreamFormat.text_line_format(), folders.control.as_uri())
+    watched = lines.monitor_continuously(Duration.of_seconds(3600)).build()
+    nothing = environment.from_source(watched, WatermarkStrategy.no_watermarks(), "nothing", kind).set_parallelism(1)
+    return environment.from_collection([Row(0, "begin")], kind).set_parallelism(1).union(nothing)
 
 
 def _key(message: Any) -> int:
@@ -102,11 +109,14 @@ def _key(message: Any) -> int:
 
 def _keys(count: int) -> list[int]:
     """Return a key for each bucket, such that any number of workers gets as many buckets each as can be."""
-    ranges = jvm.gateway().jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment
+    flink = jvm.gateway().jvm.org.apache.flink
+    ranges = flink.runtime.state.KeyGroupRangeAssignment
     found: dict[int, int] = {}
     key = 0
     while len(found) < count:
-        found.setdefault(ranges.assignToKeyGroup(key, count), key)
+        row = flink.types.Row(1)  # PyFlink keys by a row of the key
+        row.setField(0, key)
+        found.setdefault(ranges.assignToKeyGroup(row, count), key)
         key += 1
     return [found[group] for group in range(count)]
 
