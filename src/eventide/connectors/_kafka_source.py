@@ -74,6 +74,11 @@ class KafkaSource:
         """Return a new consumer."""
         return self.cluster.consumer(isolation_level=self._isolation, group_id=self.group or "eventide")
 
+    @property
+    def unbounded(self) -> bool:
+        """Whether it waits for more at the end."""
+        return self.follow
+
     def schema(self) -> pa.Schema:
         """Return the schema: the declared one or that of the first messages, and columns for what stands beside.
 
