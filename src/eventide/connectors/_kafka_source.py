@@ -21,6 +21,7 @@ __all__ = ["KafkaReader", "KafkaSource"]
 _FIRST_MESSAGES = 1000
 _MOST_MESSAGES = 100_000
 _EARLIEST = 0
+_GATHER = 0.01
 
 
 class KafkaSource:
@@ -266,11 +267,13 @@ class KafkaReader:
         """Return what is there, else what comes first within the timeout."""
         assert self._consumer is not None
         with self._source.cluster.errors():
-            messages: list[Message] = self._consumer.consume(most, 0)
+            # A bounded read is about throughput: it lets some more come, in place of many small batches.
+            gather = 0 if self._ends is None else min(timeout, _GATHER)
+            messages: list[Message] = self._consumer.consume(most, gather)
             if not messages and timeout > 0:
                 messages = self._consumer.consume(1, timeout)
                 if messages and most > 1:
-                    messages += self._consumer.consume(most - 1, 0)
+                    messages += self._consumer.consume(most - 1, gather)
             if not messages and self._down is not None:
                 raise KafkaException(self._down)
         if messages:
