@@ -22,6 +22,7 @@ _FIRST_MESSAGES = 1000
 _MOST_MESSAGES = 100_000
 _EARLIEST = 0
 _GATHER = 0.01
+_NEW_SECONDS = 5.0
 
 
 class KafkaSource:
@@ -154,9 +155,17 @@ class KafkaSource:
 
     def bounds(self, consumer: Consumer, partition: int) -> tuple[int, int]:
         """Return the first offset that is there, and the one after the last that can be read."""
-        with self.cluster.errors():
-            low, high = consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=SECONDS)
-        return low, high
+        at, deadline = TopicPartition(self.topic, partition), time.monotonic() + _NEW_SECONDS
+        while True:
+            try:
+                with self.cluster.errors():
+                    low, high = consumer.get_watermark_offsets(at, timeout=SECONDS)
+            except UnavailableError:  # a partition that was made just now has no leader yet
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return low, high
 
     def partitions(self) -> list[str]:
         """Return the numbers of the partitions, as text."""
