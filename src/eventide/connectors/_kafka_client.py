@@ -13,7 +13,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient
 
 from eventide.config import secret
-from eventide.errors import ConfigError, DataError, EventideError, RunError, UnavailableError, UsageError
+from eventide.connectors._kafka_errors import PASSING, REFUSED, told
+from eventide.errors import ConfigError, EventideError, UnavailableError
 
 __all__ = ["SECONDS", "Cluster", "is_secret", "read_range"]
 
@@ -24,49 +25,6 @@ Message: TypeAlias = Any
 
 _LOG = logging.getLogger("eventide.kafka")
 _SECRET_ENDS = ("password", "secret", "passphrase", "key.pem", "oauthbearer.config")
-
-_FENCED = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}
-_REFUSED = {
-    KafkaError._AUTHENTICATION,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-    KafkaError.UNSUPPORTED_SASL_MECHANISM,
-    KafkaError._SSL,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    KafkaError.POLICY_VIOLATION,
-}
-_MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
-_TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_RECORD}
-_GONE = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
-_PASSING = {
-    KafkaError._TRANSPORT,
-    KafkaError._RESOLVE,
-    KafkaError._ALL_BROKERS_DOWN,
-    KafkaError._TIMED_OUT,
-    KafkaError._TIMED_OUT_QUEUE,
-    KafkaError._MSG_TIMED_OUT,
-    KafkaError._PURGE_QUEUE,
-    KafkaError._PURGE_INFLIGHT,
-    KafkaError._WAIT_COORD,
-    KafkaError._RETRY,
-    KafkaError._STATE,
-    KafkaError.REQUEST_TIMED_OUT,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.BROKER_NOT_AVAILABLE,
-    KafkaError.REPLICA_NOT_AVAILABLE,
-    KafkaError.NETWORK_EXCEPTION,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.NOT_CONTROLLER,
-    KafkaError.NOT_ENOUGH_REPLICAS,
-    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-    KafkaError.CONCURRENT_TRANSACTIONS,
-    KafkaError.KAFKA_STORAGE_ERROR,
-}
 
 
 def is_secret(setting: str) -> bool:
@@ -118,24 +76,27 @@ class Cluster:
 
     def _failed(self, error: KafkaError) -> None:
         """Keep why a cluster refuses us: the call that fails by it only says that nobody answered."""
-        if error.code() in _REFUSED:
+        if error.code() in REFUSED:
             self._refusals[:] = [error]
 
     def consumer(self, **own: Any) -> Consumer:
         """Return a consumer that commits nothing by itself and never skips what it cannot find."""
-        base = {"enable.auto.commit": False, "enable.auto.offset.store": False, "auto.offset.reset": "error"}
-        more = {
+        base = {
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
             "enable.partition.eof": True,
             "allow.auto.create.topics": False,
             "group.id": "eventide",
             "fetch.wait.max.ms": 50,
+            "fetch.message.max.bytes": 4 << 20,
         }
-        return self._made(Consumer, {**base, **more, **_named(own)})
+        return self._made(Consumer, {**{k: v for k, v in base.items() if k not in self.settings}, **_named(own)})
 
     def producer(self, **own: Any) -> Producer:
         """Return a producer whose retries neither double nor reorder."""
         base = {"enable.idempotence": True, "linger.ms": 5, "queue.buffering.max.messages": 2_000_000}
-        return self._made(Producer, {**base, **{k: v for k, v in self.settings.items() if k in base}, **_named(own)})
+        return self._made(Producer, {**{k: v for k, v in base.items() if k not in self.settings}, **_named(own)})
 
     def admin(self) -> AdminClient:
         """Return a client that makes topics."""
@@ -155,29 +116,12 @@ class Cluster:
         except KafkaException as error:
             if asking is not None:
                 asking.poll(0)
-            refused = self._refusals and error.args[0].code() in _PASSING
+            refused = self._refusals and error.args[0].code() in PASSING
             raise self.told(self._refusals.pop() if refused else error.args[0]) from error
 
     def told(self, error: KafkaError) -> EventideError:
         """Return what an error of the client means."""
-        code, text = error.code(), f"{self.where}: {error.str()}"
-        if code in _FENCED:
-            msg = f"{self.where}: another run writes as this sink since"
-            return RunError(msg, hint="the same checkpoint was resumed twice, or the option name is used twice")
-        if code in _REFUSED:
-            return DataError(f"{self.where} refuses us: {error.str()}", hint="see sasl_*, ssl_* and the ACLs")
-        if code in _MISSING:
-            msg = f"{self.where}: there is no such topic or partition"
-            return UsageError(msg, hint="make it: kafka-topics.sh --create --topic NAME --partitions N")
-        if code in _TOO_LARGE:
-            hint = "raise max.message.bytes of the topic, or pass fewer rows_per_message"
-            return DataError(f"{text}: a message is larger than the topic takes", hint=hint)
-        if code in _GONE:
-            msg = f"{self.where}: events after the position were deleted before they were read ({error.str()})"
-            return DataError(msg, hint="retention of the topic is too short; to go on without them, run afresh")
-        if code in _PASSING or error.retriable() or error.fatal() or error.txn_requires_abort():
-            return UnavailableError(f"{text} (cannot be used just now)", hint="see whether the broker runs")
-        return RunError(text, hint="see the log of the broker")
+        return told(error, self.where)
 
 
 def _named(own: Mapping[str, Any]) -> dict[str, Any]:

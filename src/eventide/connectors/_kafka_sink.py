@@ -324,6 +324,9 @@ class KafkaSink:
             assert self._stager is not None
             self._flush(self._stager)
             for number, (key, offsets, count) in self._underway.items():
+                if len(offsets) != count:
+                    msg = f"{self._cluster.where}: not all of what was staged was taken"
+                    raise UnavailableError(msg, hint="see whether the broker runs")
                 self._staged.append(Part(number, min(offsets), max(offsets), key, count))
             self._underway = {}
 

@@ -21,6 +21,8 @@ __all__ = ["KafkaReader", "KafkaSource"]
 _FIRST_MESSAGES = 1000
 _MOST_MESSAGES = 100_000
 _EARLIEST = 0
+_GATHER = 0.01
+_NEW_SECONDS = 5.0
 
 
 class KafkaSource:
@@ -158,9 +160,17 @@ class KafkaSource:
 
     def bounds(self, consumer: Consumer, partition: int) -> tuple[int, int]:
         """Return the first offset that is there, and the one after the last that can be read."""
-        with self.cluster.errors():
-            low, high = consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=SECONDS)
-        return low, high
+        at, deadline = TopicPartition(self.topic, partition), time.monotonic() + _NEW_SECONDS
+        while True:
+            try:
+                with self.cluster.errors():
+                    low, high = consumer.get_watermark_offsets(at, timeout=SECONDS)
+            except UnavailableError:  # a partition that was made just now has no leader yet
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return low, high
 
     def partitions(self) -> list[str]:
         """Return the numbers of the partitions, as text."""
@@ -271,11 +281,13 @@ class KafkaReader:
         """Return what is there, else what comes first within the timeout."""
         assert self._consumer is not None
         with self._source.cluster.errors():
-            messages: list[Message] = self._consumer.consume(most, 0)
+            # A bounded read is about throughput: it lets some more come, in place of many small batches.
+            gather = 0 if self._ends is None else min(timeout, _GATHER)
+            messages: list[Message] = self._consumer.consume(most, gather)
             if not messages and timeout > 0:
                 messages = self._consumer.consume(1, timeout)
                 if messages and most > 1:
-                    messages += self._consumer.consume(most - 1, 0)
+                    messages += self._consumer.consume(most - 1, gather)
             if not messages and self._down is not None:
                 raise KafkaException(self._down)
         if messages:

@@ -188,7 +188,8 @@ class Broker:
         (self.folder / "log4j2.properties").write_text(_LOGGING, "utf-8")
         if self._known():
             return
-        identity = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # One that begins with a hyphen would be taken for an option.
+        identity = "e" + urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
         format_it = ["kafka.tools.StorageTool", "format", "--standalone", "-t", identity, "-c"]
         done = subprocess.run(
             [*java_command, *format_it, str(self.folder / "server.properties")],
