@@ -61,17 +61,17 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(n) for n in re.findall(r"\d+", text)[:3])
 
 
-def small_job(engine: str) -> Check:
-    """Run a small pipeline on an engine, in a process of its own, and compare its results."""
+def small_job(engine: str, *, longest: int = _LONGEST) -> Check:
+    """Run a small pipeline on an engine, in a process of its own, at most so many seconds, and compare its results."""
     name = "a small job"
     begun = time.perf_counter()
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _JOB, engine], capture_output=True, text=True, timeout=_LONGEST, check=False
+            [sys.executable, "-c", _JOB, engine], capture_output=True, text=True, timeout=longest, check=False
         )
     except subprocess.TimeoutExpired:
         return Check(
-            name, False, f"has not ended after {_LONGEST} s", "run it with --debug and look at the engine's log"
+            name, False, f"has not ended after {longest} s", "run it with --debug and look at the engine's log"
         )
     if done.returncode:
         # The message and, where there is one, the hint of an error stand at the end.

@@ -11,6 +11,8 @@ from eventide.errors import MissingDependencyError
 
 __all__ = ["checks"]
 
+_LONGEST = 300  # seconds: a JVM and six Pythons start, on a busy machine
+
 
 def checks() -> list[Check]:
     """Return whether Java, Spark and its libraries are here and fit, what workers run, and whether a small job runs."""
@@ -22,7 +24,7 @@ def checks() -> list[Check]:
         needed()
     except MissingDependencyError as error:
         return [*found, Check("versions", False, error.message, error.hint)]
-    return [*found, small_job("spark")]
+    return [*found, small_job("spark", longest=_LONGEST)]
 
 
 def _java() -> Check:

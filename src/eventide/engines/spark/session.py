@@ -129,7 +129,6 @@ def _settings(options: SparkOptions) -> dict[str, str]:
     if not submitted:
         more = given.pop("spark.driver.extraJavaOptions", "")
         settings["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile={_QUIET.as_uri()} {more}".strip()
-        settings["spark.log.level"] = options.log_level
     if is_here(master):
         settings |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
