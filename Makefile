@@ -92,12 +92,12 @@ servers:
 	        || echo "could not install:$$missing"; \
 	fi
 
-test: $(VENV)/.dev .venvs/beam/.done engine-environments servers lint types layers
+test: $(VENV)/.dev .venvs/beam/.done servers lint types layers
 	EVENTIDE_HYPOTHESIS=ci EVENTIDE_BEAM_PYTHON=$(abspath .venvs/beam/bin/python) EVENTIDE_SOAK_MINUTES=$(SOAK) \
 	    $(BIN)/pytest -n 2 --dist worksteal -m 'not fuzz'
 	# the same without the compiled kernels: they are optional and must change nothing
 	EVENTIDE_COMPILED=0 EVENTIDE_HYPOTHESIS=fast $(BIN)/pytest -q -n 2 -m 'not slow and not fuzz' tests/kernel tests/joins tests/property tests/keyed tests/engine
-	$(MAKE) test-engines
+	$(MAKE) test-beam
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python tests/fuzz/fuzz_run.py --count 100000
