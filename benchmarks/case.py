@@ -16,6 +16,7 @@ class Peer:
 PEERS = {
     "flink": Peer("flink", 500_000),
     "flink_restore": Peer("flink", 0),
+    "flink_events": Peer("flink", 100_000),
     "spark": Peer("spark", 500_000),
     "spark_default": Peer("spark", 500_000),
     "polars": Peer("batch", 500_000),

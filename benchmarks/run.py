@@ -13,7 +13,7 @@ if not __package__:  # run as a file: find the package beside it
 from benchmarks.case import PEERS, Case
 from benchmarks.harness import Options, last_line, machine, run_case
 
-ORDER = ("w1", "w2", "w3", "w4", "w2-keys", "step", "latency", "log", "aot", "checkpoint", "recovery")
+ORDER = ("w1", "w2", "w3", "w4", "w2-keys", "step", "latency", "log", "aot", "checkpoint", "recovery", "kafka")
 
 
 def case_names() -> list[str]:

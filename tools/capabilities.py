@@ -9,6 +9,9 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
+
+import pytest
 
 from eventide.testing._suite import Suite, proofs_of
 from eventide.testing.apps import AppSuite
@@ -22,9 +25,9 @@ from eventide.testing.strategies import TYPES
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "capabilities.md"
 TESTS = ROOT / "tests" / "contract"
-# Engines with an environment of their own; their modules can be imported in any, only their tests cannot run there.
+# Engines with an environment of their own. Their modules must be importable in any; elsewhere their tests are skipped.
 MORE = ROOT / "tests" / "engines"
-# Engines with an environment of their own; their modules can be imported in any, only their tests cannot run there.
+# Engines with an environment of their own. Their modules must be importable in any; elsewhere their tests are skipped.
 MORE = ROOT / "tests" / "engines"
 
 SUITES: dict[str, tuple[str, type[Suite]]] = {
@@ -63,9 +66,10 @@ def proved(kind: str) -> dict[str, list[Suite]]:
     """Return the subclasses of all test modules of a kind by the name of the plug-in."""
     suite = SUITES[kind][1]
     found = adapters(suite, load(TESTS / f"test_{kind}.py"))
-    for path in sorted(MORE.glob("*/test_*.py")):
-        if suite.__name__ in path.read_text("utf-8"):
-            found |= adapters(suite, load(path))
+    with mock.patch.object(pytest, "importorskip"):  # what would be skipped here is run elsewhere
+        for path in sorted(MORE.glob("*/test_*.py")):
+            if suite.__name__ in path.read_text("utf-8"):
+                found |= adapters(suite, load(path))
     return found
 
 

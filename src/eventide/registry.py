@@ -1,4 +1,4 @@
-"""From a name to the plug-in of that name: one function for operators, formats, connectors, engines and apps.
+"""From a name to the plug-in of that name: one function for operators, formats, connectors, engines, apps, services.
 
 A plug-in is a file in the plural folder of its kind, and the file name is its name everywhere. There is no
 list to edit: the folder is the list. Packages outside eventide offer plug-ins by an entry point of the
@@ -17,9 +17,11 @@ from typing import Any
 
 from eventide.errors import MissingDependencyError, UnknownNameError, UsageError, near_names
 
-__all__ = ["names", "open_sink", "open_source", "resolve", "shown", "split_uri"]
+__all__ = ["names", "open_sink", "open_source", "plain_value", "resolve", "shown", "split_uri"]
 
-_KINDS = ("operator", "format", "connector", "engine", "app")
+_KINDS = ("operator", "format", "connector", "engine", "app", "service")
+# What plug-ins of a kind share, in a package of their folder.
+_SHARED = {"engine": ("dataflow",)}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _QUERY = re.compile(r"\?(\w+=[^?]*)$")
 _PASSWORD = re.compile(r"(://[^/?#:@]*):[^/?#]*@")
@@ -31,7 +33,7 @@ def names(kind: str) -> dict[str, str]:
     Parameters
     ----------
     kind
-        ``"operator"``, ``"format"``, ``"connector"``, ``"engine"`` or ``"app"``.
+        ``"operator"``, ``"format"``, ``"connector"``, ``"engine"``, ``"app"`` or ``"service"``.
 
     Examples
     --------
@@ -44,7 +46,8 @@ def names(kind: str) -> dict[str, str]:
         paths = importlib.import_module(folder).__path__
     except ModuleNotFoundError:
         return found
-    built_in = [m.name for m in pkgutil.iter_modules(paths) if not m.name.startswith("_")]
+    shared = _SHARED.get(kind, ())
+    built_in = [m.name for m in pkgutil.iter_modules(paths) if not m.name.startswith("_") and m.name not in shared]
     return dict(sorted((found | {n: f"{folder}.{n}" for n in built_in}).items()))
 
 
@@ -65,7 +68,8 @@ def resolve(kind: str, name: str) -> Any:
     """
     folder = _folder(kind)
     file_name = name.replace("-", "_").replace("+", "_").lower() if isinstance(name, str) else ""
-    if file_name.isidentifier() and not file_name.startswith("_") and _is_there(f"{folder}.{file_name}"):
+    known = file_name.isidentifier() and not file_name.startswith("_") and file_name not in _SHARED.get(kind, ())
+    if known and _is_there(f"{folder}.{file_name}"):
         return _load(kind, name, module=f"{folder}.{file_name}")
     for entry in metadata.entry_points(group=folder):
         if entry.name == name:
@@ -98,7 +102,7 @@ def split_uri(uri: str) -> tuple[str, str, dict[str, Any]]:
     bare = uri[: query.start()] if query else uri
     found = _SCHEME.match(bare)
     scheme, path = (found.group(1).lower(), found.group(2)) if found else ("file", bare)
-    return scheme, f"{scheme}://{path}", {k: _value(v) for k, _, v in pairs}
+    return scheme, f"{scheme}://{path}", {k: plain_value(v) for k, _, v in pairs}
 
 
 def shown(uri: str) -> str:
@@ -193,7 +197,14 @@ def _install(name: str) -> str:
     return f"pip install 'eventide[{name}]'"
 
 
-def _value(text: str) -> Any:
+def plain_value(text: str) -> Any:
+    """Return what an option that was written as text means: a truth value, a number, else the text.
+
+    Examples
+    --------
+    >>> plain_value("true"), plain_value("8"), plain_value("127.0.0.1:8081")
+    (True, 8, '127.0.0.1:8081')
+    """
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for number in (int, float):

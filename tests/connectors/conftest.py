@@ -16,3 +16,11 @@ def postgresql() -> Iterator[object]:
     server = Server(folder_with_server())
     yield server
     server.remove()
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[object]:
+    """Return a running Kafka broker."""
+    from servers.kafka import fixture
+
+    yield from fixture()

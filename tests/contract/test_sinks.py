@@ -240,6 +240,55 @@ class TestPostgresqlByKeyAtOnce(TestPostgresql):
     options = {"key": "n", "visible": "at once"}
 
 
+class TestKafka(SinkSuite):
+    plugin = "kafka"
+    delivery = "exactly_once"
+    publishes = True
+    share = 0.03
+    types = NESTED
+    options: dict[str, object] = {"format": "arrow", "partitions": 2}
+
+    @pytest.fixture(autouse=True)
+    def _broker(self, kafka):
+        self.broker = kafka
+
+    def topic(self, folder):
+        return "t" + hashlib.sha256(str(folder).encode()).hexdigest()[:20]
+
+    def make(self, folder):
+        from eventide.connectors import kafka
+
+        return kafka.sink(f"kafka://{self.broker.address}/{self.topic(folder)}", self.options)
+
+    def read(self, folder, schema):
+        from confluent_kafka.admin import AdminClient
+
+        from servers.kafka import consume
+
+        known = AdminClient({"bootstrap.servers": self.broker.address}).list_topics(timeout=30).topics
+        values = [m.value() for m in consume(self.broker, self.topic(folder))] if self.topic(folder) in known else []
+        return self.table(values, schema)
+
+    def table(self, values, schema):
+        found = [b for v in values for b in pa.ipc.open_stream(v)]
+        return pa.Table.from_batches(found, schema if not found else None)
+
+
+class TestKafkaByKey(TestKafka):
+    options = {"format": "json", "key": "n", "name": "by-key"}
+    types = ("int64", "float64", "string", "bool", "event_time")
+
+    def table(self, values, schema):
+        decoded = json.decode(b"\n".join(values), schema=schema)
+        assert not decoded.bad
+        return pa.Table.from_batches([decoded.batch])
+
+
+class TestKafkaAtOnce(TestKafka):
+    delivery = "at_least_once"
+    options = {"format": "arrow", "rows_per_message": 3, "visible": "at once"}
+
+
 def from_rows(rows, schema):
     """Rows of a database in the types that were written."""
     columns = []

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from eventide.connectors import file, generator, log, memory, sqlite, stdio
-from eventide.formats import csv, json, parquet
+from eventide.formats import arrow, csv, json, parquet
 from eventide.log import Log
 from eventide.model.time import EVENT_TIME
 from eventide.testing.sources import SourceSuite
@@ -242,3 +242,109 @@ class TestStdio(SourceSuite):
         (folder / "in").write_bytes(b"{\n" + json.encode(pieces(20)[0]) + b"[1]\n")
         self.put(folder / "in")
         return stdio.source("stdio://", {"schema": SCHEMA}), 20, 2
+
+
+class TestKafka(SourceSuite):
+    plugin = "kafka"
+    releases = True
+    share = 0.03
+    partitions = 1
+    options = {"format": "json"}
+
+    @pytest.fixture(autouse=True)
+    def _broker(self, kafka):
+        self.broker = kafka
+
+    def topic(self, folder):
+        """A topic for each folder, filled once."""
+        from servers.kafka import new_topic, produce
+
+        name = "s" + hashlib.sha256(str(folder).encode()).hexdigest()[:20]
+        if not (folder / "filled").exists():
+            new_topic(self.broker, self.partitions, name=name)
+            produce(self.broker, name, self.messages())
+            (folder / "filled").touch()
+        return name
+
+    def messages(self):
+        lines = json.encode(TABLE.combine_chunks().to_batches()[0]).splitlines()
+        return [{"value": line, "partition": n % self.partitions} for n, line in enumerate(lines)]
+
+    def source(self, topic, **options):
+        from eventide.connectors import kafka
+
+        base = {"schema": SCHEMA, "group": f"watch-{topic}", **self.options}
+        return kafka.source(f"kafka://{self.broker.address}/{topic}", {**base, **options})
+
+    def make(self, folder):
+        return self.source(self.topic(folder), follow=False)
+
+    def expected(self):
+        return TABLE
+
+    def make_bad(self, folder):
+        from servers.kafka import produce
+
+        topic = self.topic(folder)
+        if not (folder / "spoilt").exists():
+            produce(self.broker, topic, [b"{", {"value": None, "key": b"k"}, b"", b"[1]", b'{"n": "x"}', b"\xff"])
+            (folder / "spoilt").touch()
+        return self.source(topic, follow=False), ROWS, 6
+
+    def make_unbounded(self, folder):
+        from servers.kafka import produce
+
+        topic = self.topic(folder)
+        source = self.source(topic, start="latest")
+        source.partitions()
+
+        def more():
+            produce(self.broker, topic, self.messages()[:40])
+            return 40
+
+        return source, more
+
+
+class TestKafkaInPartitions(TestKafka):
+    partitions = 3
+
+
+class TestKafkaOfArrow(TestKafka):
+    """Messages of several events, in transactions, some of which were aborted."""
+
+    overshoot = 20
+    partitions = 2
+    options = {"format": "arrow"}
+
+    def messages(self):
+        return [{"value": arrow.encode(b), "partition": n % 2} for n, b in enumerate(pieces(20))]
+
+    def topic(self, folder):
+        from confluent_kafka import Producer
+
+        from servers.kafka import new_topic
+
+        name = "a" + hashlib.sha256(str(folder).encode()).hexdigest()[:20]
+        if not (folder / "filled").exists():
+            new_topic(self.broker, self.partitions, name=name)
+            producer = Producer({"bootstrap.servers": self.broker.address, "transactional.id": name})
+            producer.init_transactions(60)
+            for message in self.messages():
+                for end in (producer.abort_transaction, producer.commit_transaction):
+                    producer.begin_transaction()
+                    producer.produce(name, **message)
+                    producer.flush(60)
+                    end(60)
+            producer.close()
+            (folder / "filled").touch()
+        return name
+
+    def make_unbounded(self, folder):
+        source, _ = super().make_unbounded(folder)
+        from servers.kafka import produce
+
+        def more():
+            produce(self.broker, self.topic(folder), self.messages()[:2])
+            return 40
+
+        return source, more

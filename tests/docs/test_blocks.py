@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from eventide.config import load_config
+from eventide.services import kafka
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/eventide/apps/*/README.md")])
@@ -49,7 +51,18 @@ def run_shell(body: str, folder: Path) -> None:
 def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EVENTIDE_LOG", str(tmp_path / ".eventide" / "log"))
+    try:
+        run_page(page, tmp_path)
+    finally:
+        for used in tmp_path.glob(".eventide/services/kafka"):
+            kafka.at(used).stop(kill=True)
+
+
+def run_page(page: Path, tmp_path: Path) -> None:
     names: dict[str, object] = {"__name__": "__docs__"}
+    missing = [p for p in ("java", "mvn") if shutil.which(p) is None]
+    if missing and "services up" in page.read_text("utf-8") and os.environ.get("CI") != "true":
+        pytest.skip(f"there is no {missing[0]} to run the page with")
     for language, body, before in blocks(page):
         if before.strip().startswith("<!-- not run:"):
             assert len(before) > len("<!-- not run: -->") + 5, f"{page}: say why"

@@ -70,6 +70,12 @@ def test_doctor_runs_a_small_job(folder: Path) -> None:
     assert "there is no engine 'nothing'" in called(folder, "doctor", "nothing").stderr
 
 
+def test_what_engines_share_is_no_engine(folder: Path) -> None:
+    done = called(folder, "run", "bounded.py", "--engine", "dataflow")
+    assert done.returncode == 2
+    assert "there is no engine 'dataflow'" in done.stderr
+
+
 def test_conform_wants_one_of_two(folder: Path) -> None:
     assert called(folder, "conform").returncode == 2
     assert called(folder, "conform", "--suite", "beam-transcripts", "--engine", "local").returncode == 2

@@ -21,7 +21,7 @@ from eventide.testing.same_results import Outcome, compare, outcomes
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = Path(os.environ.get("EVENTIDE_ENGINES", ROOT / ".venvs"))
 ENGINES = [n for n in ("beam", "flink", "spark") if n in registry.names("engine")]
-LONGEST = 600  # seconds for all pipelines of an engine, its start-up included
+LONGEST = 1200  # seconds for all pipelines of an engine, its start-up included
 
 pytestmark = pytest.mark.slow
 

@@ -70,9 +70,9 @@ def test_near_names_kinds_and_extras(monkeypatch: pytest.MonkeyPatch) -> None:
         registry.resolve("connector", "memry")
     with pytest.raises(UnknownNameError, match="did you mean 'connector'"):
         registry.names("connectors")
-    monkeypatch.setattr(registry, "_extras", lambda: {"kafka"})
-    with pytest.raises(UnknownNameError, match=r"pip install 'eventide\[kafka\]'"):
-        registry.open_source("kafka://broker/topic")
+    monkeypatch.setattr(registry, "_extras", lambda: {"kinesis"})
+    with pytest.raises(UnknownNameError, match=r"pip install 'eventide\[kinesis\]'"):
+        registry.open_source("kinesis://broker/topic")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,12 @@ _STOPPING = "stopping: finishing what was read (again to stop at once)"
 def command(
     target: Target,
     engine: Annotated[str | None, typer.Option(metavar="NAME", help="The engine that runs it.")] = None,
+    engine_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--engine-option", metavar="NAME=VALUE", help="An option of the engine, such as url=HOST:8081 for flink."
+        ),
+    ] = None,
     param: Param = None,
     start: Annotated[
         str, typer.Option("--from", metavar="OFFSET|TIME", help="Replay: read topics of the log only from here on.")
@@ -106,6 +112,7 @@ def command(
         "from_savepoint": from_savepoint or None,
         "metrics": config.run.metrics if metrics is None else metrics,
         "metrics_remote": metrics_remote or config.run.metrics_remote,
+        **{n: registry.plain_value(v) for n, v in parse_params(engine_option or []).items()},
     }
     stopper = Stopper("" if quiet else _STOPPING + (", then writing a checkpoint" if folder else ""))
     watch = Watch(ProgressLine(quiet=quiet or as_json), stopper, max_quarantined, quiet)

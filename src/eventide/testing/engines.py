@@ -79,7 +79,7 @@ class EngineSuite(Suite):
     def run(self, folder: Path, streams: Mapping[str, Stream], **more: Any) -> dict[str, pa.Table]:
         """Run streams as one pipeline to its end and return the results of each."""
         writes = [s.write(f"file://{folder}/{n}-out.arrow", name=n) for n, s in streams.items()]
-        registry.resolve("engine", self.engine).run(pipeline(*writes, name="suite"), **self.options, **more)
+        registry.resolve("engine", self.engine).run(pipeline(*writes, name="suite"), **{**self.options, **more})
         return self.results(folder, streams)
 
     def results(self, folder: Path, streams: Mapping[str, Stream]) -> dict[str, pa.Table]:

@@ -40,7 +40,7 @@ Case: TypeAlias = Callable[[Path], Mapping[str, Stream]]
 """From the folder of the events to streams by the names of their results."""
 
 
-def write_inputs(folder: Path, *, rows: int = 30_000, seed: int = 17) -> None:
+def write_inputs(folder: Path, *, rows: int = 12_000, seed: int = 17) -> None:
     """Write the events that the pipelines read, as Arrow files.
 
     Parameters
@@ -106,7 +106,7 @@ def _readings(rows: int) -> pa.RecordBatch:
     real = Path(os.environ.get("EVENTIDE_DATA", "")) / "sensors" / "aot" / DAY
     if os.environ.get("EVENTIDE_DATA") and real.is_file():
         return read_text(real).combine_chunks().to_batches()[0]
-    return simulate(10, incidents=6).readings.slice(0, 3 * rows)
+    return simulate(10, incidents=6).readings.slice(0, 15 * rows // 2)  # half of the day, with incidents in it
 
 
 def parse_lines(batch: pa.RecordBatch) -> pa.RecordBatch:

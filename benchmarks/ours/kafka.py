@@ -1,0 +1,168 @@
+"""Our Kafka source and sink beside confluent-kafka alone: the same broker, messages and transactions, taking turns.
+
+``arrow`` is many events a message (some 256 KiB), ``json`` one. The bare client reads in blocks of 10,000 messages and
+takes every value, without decoding it; it writes values that are encoded already, in transactions as large as our
+checkpoints. Ours makes Arrow batches of what it reads, and encodes, stages and commits what it writes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pyarrow as pa
+from benchmarks.ours.events import SCHEMA, batches
+from benchmarks.ours.events import versions as common
+from benchmarks.worker import Figures, Job, main_figures
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from eventide.registry import open_sink, open_source, resolve
+from eventide.services.kafka import VERSION, Broker
+
+CHECKPOINT_ROWS = 250_000
+JSON_SHARE = 4  # one event a message costs more: fewer of them
+READ = 10_000
+
+
+def read_ours(address: str, topic: str, form: str, rows: int) -> float:
+    """Seconds to read all events as batches."""
+    source = open_source(f"kafka://{address}/{topic}", {"format": form, "schema": SCHEMA, "follow": False})
+    started = time.perf_counter()
+    reader = source.open({})
+    found = 0
+    while not reader.finished:
+        found += sum(chunk.batch.num_rows for chunk in reader.read(max_rows=65_536, timeout=0.05))
+    seconds = time.perf_counter() - started
+    reader.close()
+    _same(found, rows)
+    return seconds
+
+
+def read_bare(address: str, topic: str, messages: int) -> float:
+    """Seconds to read all messages and take their values."""
+    settings = {"bootstrap.servers": address, "group.id": "bare", "enable.auto.commit": False}
+    started = time.perf_counter()
+    consumer = Consumer({**settings, "auto.offset.reset": "earliest", "isolation.level": "read_committed"})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    found = size = 0
+    while found < messages:
+        for message in consumer.consume(READ, 0.05):
+            if message.error() is None:
+                size += len(message.value())
+                found += 1
+            elif message.error().code() != KafkaError._PARTITION_EOF:
+                raise AssertionError(message.error())
+    seconds = time.perf_counter() - started
+    consumer.close()
+    return seconds
+
+
+def write_ours(address: str, topic: str, form: str, parts: list[pa.RecordBatch]) -> float:
+    """Seconds to write all events, with a checkpoint now and then."""
+    sink = open_sink(f"kafka://{address}/{topic}", {"format": form, "partitions": 1})
+    sink.open(SCHEMA, None)
+    started = time.perf_counter()
+    waiting = number = 0
+    for part in parts:
+        sink.write(part)
+        waiting += part.num_rows
+        if waiting >= CHECKPOINT_ROWS or part is parts[-1]:
+            number, waiting = number + 1, 0
+            sink.commit(number, sink.prepare(number))
+    seconds = time.perf_counter() - started
+    sink.close()
+    return seconds
+
+
+def write_bare(address: str, topic: str, values: list[bytes], *, transactions: int) -> float:
+    """Seconds to write all values in so many transactions."""
+    settings = {"bootstrap.servers": address, "transactional.id": f"bare-{topic}", "linger.ms": 5}
+    producer = Producer({**settings, "queue.buffering.max.messages": 2_000_000})
+    producer.init_transactions(60)
+    size = -(-len(values) // transactions)
+    started = time.perf_counter()
+    for at in range(0, len(values), size):
+        producer.begin_transaction()
+        for start in range(at, min(at + size, len(values)), READ):
+            block = [{"value": v} for v in values[start : min(start + READ, at + size)]]
+            if producer.produce_batch(topic, block) != len(block):
+                raise AssertionError(block)
+            producer.poll(0)
+        producer.commit_transaction(60)
+    seconds = time.perf_counter() - started
+    producer.close()
+    return seconds
+
+
+def _same(found: int, wanted: int) -> None:
+    if found != wanted:
+        msg = f"{found} events were read, {wanted} were written"
+        raise AssertionError(msg)
+
+
+def values_of(form: str, parts: list[pa.RecordBatch], topic: str) -> list[bytes]:
+    """The values that our sink writes for some events."""
+    sink = open_sink(f"kafka://127.0.0.1:1/{topic}", {"format": form})
+    sink._encoder.check(SCHEMA)
+    return [value for part in parts for value in sink._encoder.encode(part).column(0).to_pylist()]
+
+
+def measure_form(address: str, form: str, parts: list[pa.RecordBatch], prefix: str) -> Figures:
+    """All figures of one format; ours and the bare client take turns, each on topics of its own."""
+    rows = sum(p.num_rows for p in parts)
+    values = values_of(form, parts, "values")
+    make_topic = open_sink(f"kafka://{address}/{prefix}-bare", {"format": form, "partitions": 1})
+    make_topic.open(SCHEMA, None)
+    make_topic.close()
+    transactions = -(-rows // CHECKPOINT_ROWS)
+    ours = write_ours(address, f"{prefix}-ours", form, parts)
+    bare = write_bare(address, f"{prefix}-bare", values, transactions=transactions)
+    bare += write_bare(address, f"{prefix}-bare", values, transactions=transactions)
+    ours += write_ours(address, f"{prefix}-ours", form, parts)
+    read = read_ours(address, f"{prefix}-ours", form, 2 * rows)
+    plain = read_bare(address, f"{prefix}-bare", 2 * len(values))
+    plain += read_bare(address, f"{prefix}-ours", 2 * len(values))
+    read += read_ours(address, f"{prefix}-bare", form, 2 * rows)
+    return {
+        f"write_{form}_rate": 2 * rows / ours,
+        f"write_{form}_bare_rate": 2 * rows / bare,
+        f"write_{form}_over_bare": bare / ours,
+        f"read_{form}_rate": 4 * rows / read,
+        f"read_{form}_bare_rate": 4 * rows / plain,
+        f"read_{form}_over_bare": plain / read,
+    }
+
+
+def prepare(job: Job) -> Callable[[], Figures]:
+    """Make the batches; a short round warms up. Every measurement has a broker of its own, which it stops."""
+    resolve("connector", "kafka")
+    parts = list(batches(0, job.rows, keys=job.keys, rows=job.batch))
+
+    def measure(share: int = 1) -> Figures:
+        broker = Broker(Path(tempfile.mkdtemp(prefix="bench-kafka-")), heap="1g", bound=True)
+        try:
+            broker.start()
+            some = parts[: len(parts) // share]
+            measure_form(broker.address, "json", some[: max(1, len(some) // 20)], "warm")
+            figures = measure_form(broker.address, "arrow", some, "arrow")
+            figures |= measure_form(broker.address, "json", some[: max(1, len(some) // JSON_SHARE)], "json")
+        finally:
+            broker.stop(kill=True)
+            shutil.rmtree(broker.folder, ignore_errors=True)
+        return {"rate": figures["read_arrow_rate"], **figures}
+
+    measure(share=10)
+    return measure
+
+
+def versions() -> dict[str, str]:
+    """Those of our side, of the client and of the broker."""
+    return {**common(), "confluent-kafka": version("confluent-kafka"), "kafka": VERSION}
+
+
+if __name__ == "__main__":
+    main_figures(prepare, versions=versions, jobs=("kafka",))
