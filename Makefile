@@ -8,6 +8,7 @@
 # make engine-environments  one for each distributed engine, whose pins exclude one another
 # make bench-engines  each engine through eventide, beside the same work written by hand for it
 # make test-engines  the engines' own tests, each in its environment: make test-beam
+# make test-kafka  what needs a Kafka broker, which is fetched from Maven Central
 
 PYTHON ?= python3
 VENV   := .venv
@@ -24,7 +25,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check lint types layers docs servers fuzz soak bench bench-peers conform clean \
-        engine-environments test-engines bench-engines
+        engine-environments test-engines test-kafka bench-engines
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -62,6 +63,9 @@ test-%: .venvs/engine-%/.done
 
 test-engines: $(ENGINES:%=test-%)
 
+test-kafka: $(VENV)/.dev
+	$(BIN)/pytest -m 'kafka and not fuzz' tests/connectors tests/contract tests/crash tests/docs tests/unit
+
 install: $(VENV)/.base
 
 demo: install
@@ -79,7 +83,7 @@ layers: $(VENV)/.dev
 	$(BIN)/python -m tools.sizes --max 600 --median 150
 
 check: lint types layers
-	EVENTIDE_HYPOTHESIS=fast $(BIN)/pytest -q -n 2 -m 'not slow and not fuzz'
+	EVENTIDE_HYPOTHESIS=fast $(BIN)/pytest -q -n 2 -m 'not slow and not fuzz and not kafka'
 
 # What some tests start themselves. On Debian, as root, it is installed where it is missing; elsewhere nothing
 # happens, and those tests say what they skipped.
@@ -94,7 +98,7 @@ servers:
 
 test: $(VENV)/.dev .venvs/beam/.done servers lint types layers
 	EVENTIDE_HYPOTHESIS=ci EVENTIDE_BEAM_PYTHON=$(abspath .venvs/beam/bin/python) EVENTIDE_SOAK_MINUTES=$(SOAK) \
-	    $(BIN)/pytest -n 2 --dist worksteal -m 'not fuzz'
+	    $(BIN)/pytest -n 2 --dist worksteal -m 'not fuzz and not kafka'
 	# the same without the compiled kernels: they are optional and must change nothing
 	EVENTIDE_COMPILED=0 EVENTIDE_HYPOTHESIS=fast $(BIN)/pytest -q -n 2 -m 'not slow and not fuzz' tests/kernel tests/joins tests/property tests/keyed tests/engine
 	$(MAKE) test-beam

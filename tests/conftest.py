@@ -17,6 +17,13 @@ settings.register_profile("fuzz", max_examples=10_000, deadline=None, suppress_h
 settings.load_profile(os.environ.get("EVENTIDE_HYPOTHESIS", "fast"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a Kafka broker."""
+    for item in items:
+        if "kafka" in item.nodeid.lower() or "test_services" in item.nodeid:
+            item.add_marker("kafka")
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Return the folder of real data, or skip the test with the reason."""
