@@ -61,7 +61,8 @@ engine-environments: $(ENGINES:%=.venvs/engine-%/.done)
 test-%: .venvs/engine-%/.done
 	PATH="$(abspath .venvs/engine-$*/bin):$$PATH" .venvs/engine-$*/bin/python -m pytest -q tests/engines/$*
 
-test-engines: $(ENGINES:%=test-%)
+test-engines: $(VENV)/.dev $(ENGINES:%=test-%)
+	$(BIN)/pytest -q tests/engines/test_same_results.py tests/engines/test_docs_example.py
 
 test-kafka: $(VENV)/.dev
 	$(BIN)/pytest -m 'kafka and not fuzz' tests/connectors tests/contract tests/crash tests/docs tests/unit
@@ -96,7 +97,7 @@ servers:
 	        || echo "could not install:$$missing"; \
 	fi
 
-test: $(VENV)/.dev .venvs/beam/.done servers lint types layers
+test: $(VENV)/.dev .venvs/beam/.done .venvs/engine-beam/.done servers lint types layers
 	EVENTIDE_HYPOTHESIS=ci EVENTIDE_BEAM_PYTHON=$(abspath .venvs/beam/bin/python) EVENTIDE_SOAK_MINUTES=$(SOAK) \
 	    $(BIN)/pytest -n 2 --dist worksteal -m 'not fuzz and not kafka'
 	# the same without the compiled kernels: they are optional and must change nothing
