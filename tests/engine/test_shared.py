@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,11 @@ from hypothesis import strategies as st
 import eventide as ev
 from eventide.connectors.memory import MemorySink, MemorySource
 from eventide.engines.local import run
+from eventide.kernel.compiled import have_compiler
 from eventide.kernel.window import filling
+from eventide.kernel.window.aligned import AlignedWindowMachine
+from eventide.model.graph import Read, Ref, Window
+from eventide.model.machine import Step
 from eventide.model.time import EVENT_TIME
 
 SECOND = 10**9
@@ -86,3 +91,45 @@ def test_any_input_late_or_not_stopped_and_resumed(
         seen[0] = -(10**9)
         run(pipeline, checkpoint=folder, batch_rows=chunk, lanes=2)
     assert shared.table().sort_by(ORDER).equals(plain.table().sort_by(ORDER))
+
+
+class AtOnce:
+    """A thread that does all of its work before the caller goes on, so that no row is left to the caller."""
+
+    others = 1
+
+    def start(self, function: Callable[[], None]) -> None:
+        thread = threading.Thread(target=function)
+        thread.start()
+        thread.join()
+
+
+def pushed(machine: AlignedWindowMachine, table: pa.Table) -> list[pa.RecordBatch]:
+    batch = table.combine_chunks().to_batches()[0]
+    return [e.batch for e in machine.push(Step(0, 0, batch, watermark=10**15))]
+
+
+def machine_of(table: pa.Table) -> AlignedWindowMachine:
+    node = Window(Ref(Read("log://a")), ev.tumbling("2000s"), (("n", ev.count()), ("total", ev.sum("value"))))
+    return AlignedWindowMachine(node, schema=table.schema, keys=("key",), event_time="time")
+
+
+@pytest.mark.skipif(not have_compiler(), reason="only the compiled pass shares rows")
+def test_rows_that_another_thread_adds_and_its_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = events(200_000, seed=2, keys=50, disorder=9)
+    alone = pushed(machine_of(table), table)
+    shared = machine_of(table)
+    assert shared.share(AtOnce())
+    assert pushed(shared, table) == alone
+    add = filling.Filling._add
+
+    def fails(self: filling.Filling, *arguments: object) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise MemoryError("no room")
+        add(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(filling.Filling, "_add", fails)
+    broken = machine_of(table)
+    broken.share(AtOnce())
+    with pytest.raises(MemoryError, match="no room"):
+        pushed(broken, table)

@@ -52,8 +52,8 @@ def test_a_feed_at_its_end_helps_no_more(workers: Workers) -> None:
     while not items.get(timeout=10).finished:
         pass
     spare.start(lambda: pytest.fail("nobody is there"))
-    assert spare  # it waits for ever, which is why nobody may wait for it
     feed.stop()
+    assert spare  # it waits for ever, which is why nobody may wait for it
 
 
 def test_workers_help_where_no_feed_does() -> None:

@@ -8,7 +8,6 @@ one commits `next_epoch`.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterable
 from functools import partial
@@ -27,6 +26,7 @@ from eventide.engines.local.ledger import Ledger
 from eventide.engines.local.plan import Plan
 from eventide.engines.local.result import RunResult
 from eventide.errors import CheckpointError
+from eventide.log.layout import sync_folder
 from eventide.model.machine import MAIN
 from eventide.model.time import MIN_TIME
 
@@ -56,13 +56,10 @@ class Outlet:
         self._marks = [MIN_TIME] * buckets
         self._counts: list[list[dict[str, Any]]] = [[] for _ in range(buckets)]
         self._head: list[dict[str, Any]] = []
-        self._rows: dict[str, int] = {}
-        self._epoch = self._resumed = -1
+        self._epoch = -1
         folder.mkdir(parents=True, exist_ok=True)
-        note = self._note()
-        self._open(note)
-        if note is not None:
-            self._resumed = self._epoch
+        self._open(self._note())
+        self._resumed = self._epoch
 
     def _note(self) -> dict[str, Any] | None:
         try:
@@ -80,7 +77,7 @@ class Outlet:
     def _open(self, note: dict[str, Any] | None) -> None:
         if note is not None:
             self._epoch, self._taken, self._ended = note["epoch"], note["taken"], note["ended"]
-            self._counts, self._head, self._rows = note["counts"], note["head"], note["rows"]
+            self._counts, self._head = note["counts"], note["head"]
             self._marks = note["marks"]
         states = note["sinks"] if note is not None else {}
         nodes = {label: node for node, label in self._plan.pipeline.labels.items()}
@@ -132,7 +129,6 @@ class Outlet:
             if batch is not None:
                 task = self._plan.sinks[label]
                 told(task, "write", partial(task.sink.write, batch))
-                self._rows[label] = self._rows.get(label, 0) + batch.num_rows
         for bad in tables[len(facts["sinks"]) :]:
             for operator, items, source, partition, form in each_refused(bad):
                 self._plan.quarantine.put(operator, items, source=source, partition=partition, format=form)
@@ -161,12 +157,11 @@ class Outlet:
             "marks": self._marks,
             "counts": self._counts,
             "head": self._head,
-            "rows": self._rows,
         }
         new = self._folder / f".{_NOTE}"
         write_file(new, msgspec.json.encode(note))
         Path(new).replace(self._folder / _NOTE)
-        _sync(self._folder)
+        sync_folder(self._folder)
         for label, task in self._plan.sinks.items():
             told(task, "commit", partial(task.sink.commit, number, states[label]))
         self._plan.quarantine.commit(number, refused)
@@ -191,7 +186,7 @@ class Outlet:
             fingerprint=self._plan.pipeline.fingerprint,
             seconds=time.monotonic() - self._begun,
             rows_in=sum(c.rows_out for c in ledger if c.label in self._plan.reads),
-            rows_out=sum(self._rows.values()),
+            rows_out=sum(c.rows_out for c in ledger if c.label in self._plan.sinks),
             late=sum(c.late for c in ledger),
             quarantined=self._plan.quarantine.total,
             watermark=min(self._marks),
@@ -207,11 +202,3 @@ class Outlet:
             closing.callback(self._plan.quarantine.close)
             for task in self._plan.sinks.values():
                 closing.callback(getattr(task.sink, "abandon", task.sink.close) if failed else task.sink.close)
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,7 +96,7 @@ class Filling:
                 self._helping += missing
             for _ in range(missing):
                 helpers.start(self._help)
-        while len(self._waiting) > _MOST_ITEMS and (item := self._take(MAX_TIME)) is not None:
+        while len(self._waiting) > _MOST_ITEMS and (item := self._take(blocks[-1].first)) is not None:
             self._run(item, item.blocks)
 
     def finish(self, pane: int) -> None:
@@ -119,6 +120,9 @@ class Filling:
     def _run(self, item: _Item, blocks: list[Block]) -> None:
         try:
             self._add(blocks, item.rows, item.times)
+        except BaseException as error:
+            self._error = error  # before anybody who waits is told that these rows are done
+            raise
         finally:
             with self._change:
                 for block, twin in zip(item.blocks, blocks, strict=True):
@@ -128,19 +132,17 @@ class Filling:
                 self._change.notify_all()
 
     def _help(self) -> None:
-        """Take rows as long as any wait; in another thread."""
-        try:
-            while True:
-                with self._change:
-                    if not self._waiting:
-                        self._helping -= 1
-                        return
-                    item = self._waiting.pop(0)
-                    self._taken.append(item)
-                    twins = [block.take() for block in item.blocks]
+        """Take rows as long as any wait; in another thread. An error is raised where the rows are read."""
+        while True:
+            with self._change:
+                if not self._waiting or self._error is not None:
+                    self._helping -= 1
+                    return
+                item = self._waiting.pop(0)
+                self._taken.append(item)
+                twins = [block.take() for block in item.blocks]
+            with suppress(BaseException):
                 self._run(item, twins)
-        except BaseException as error:
-            self._error = error
 
     def _add(self, blocks: list[Block], rows: Rows, times: Int64Array) -> None:
         edges = self._edges(blocks)
