@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from eventide.engines.beam.options import BeamOptions, options_of
-from eventide.engines.dataflow.cut import one_bucket
+from eventide.engines.dataflow.cut import notes
 from eventide.engines.local.options import LocalOptions
 from eventide.engines.local.plan import plan
 from eventide.engines.local.result import Progress, RunResult
@@ -101,17 +101,3 @@ def check(pipeline: Pipeline) -> dict[str, pa.Schema]:
             raise PipelineError(msg, hint="read it with follow=False, or run it on another engine")
     labels = pipeline.labels
     return {labels[id(n)]: made.schemas[id(n), MAIN] for n in pipeline.nodes}
-
-
-def notes(pipeline: Pipeline) -> list[str]:
-    """Return what is slower on this engine than it might be.
-
-    Examples
-    --------
-    >>> import eventide as ev
-    >>> timed = ev.read("generator://events", rows=9).event_time("timestamp")
-    >>> notes(timed.window(ev.tumbling("1s")).aggregate(n=ev.count()).write("memory://counts"))
-    ['one task works on all keys, because window-2 has no key']
-    """
-    why = one_bucket(pipeline)
-    return [f"one task works on all keys, because {why}"] if why else []

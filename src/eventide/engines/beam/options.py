@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from eventide.errors import ConfigError, near_names
+from eventide.engines._options import checked
+from eventide.errors import ConfigError
 
 __all__ = ["BeamOptions", "options_of"]
 
@@ -80,21 +81,8 @@ def options_of(values: dict[str, Any]) -> BeamOptions:
     >>> options_of({"buckets": 2}).buckets
     2
     """
-    known = [f.name for f in fields(BeamOptions)]
-    for name in values:
-        if name not in known:
-            msg = f"the engine 'beam' has no option {name!r}"
-            raise ConfigError(msg, hint=near_names(name, known))
-    options = BeamOptions(**values)
-    for name, why in _NOT_HERE.items():
-        if getattr(options, name):
-            msg = f"the engine 'beam' cannot take {name}={getattr(options, name)!r}: {why}"
-            raise ConfigError(msg, hint="leave it out, or use another engine")
-    for name, least in (("buckets", 1), ("batch_rows", 0)):
-        value = getattr(options, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            msg = f"{name}={value!r} is not a whole number of {least} or more"
-            raise ConfigError(msg, hint="leave it out for the default")
+    least = {"buckets": 1, "batch_rows": 0}
+    options = checked(BeamOptions, values, engine="the engine 'beam'", least=least, refused=_NOT_HERE)
     if options.runner != "local" and not options.spool:
         msg = f"the runner {options.runner!r} works elsewhere, and its results need a folder that it shares with this"
         raise ConfigError(msg, hint="give spool='gs://bucket/folder' or another place that both can use")

@@ -29,7 +29,7 @@ from eventide.model.graph import (
 from eventide.model.pipeline import Pipeline
 from eventide.model.schema import keys_of
 
-__all__ = ["Edge", "edges_of", "one_bucket"]
+__all__ = ["Edge", "edges_of", "notes", "one_bucket"]
 
 _STATEFUL = (Window, Join, Process)
 
@@ -83,6 +83,20 @@ def one_bucket(pipeline: Pipeline) -> str:
     'window-2 has no key'
     """
     return next(_reasons(pipeline), "")
+
+
+def notes(pipeline: Pipeline) -> list[str]:
+    """Return what is slower on a distributed engine than it might be.
+
+    Examples
+    --------
+    >>> import eventide as ev
+    >>> timed = ev.read("generator://events", rows=9).event_time("timestamp")
+    >>> notes(timed.window(ev.tumbling("1s")).aggregate(n=ev.count()).write("memory://counts"))
+    ['one task works on all keys, because window-2 has no key']
+    """
+    why = one_bucket(pipeline)
+    return [f"one task works on all keys, because {why}"] if why else []
 
 
 def _reasons(pipeline: Pipeline) -> Iterator[str]:

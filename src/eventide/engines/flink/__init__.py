@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from eventide.engines.dataflow import Dataflow
-from eventide.engines.dataflow.cut import one_bucket
+from eventide.engines.dataflow.cut import notes
 from eventide.engines.flink.options import FlinkOptions, options_of
 from eventide.engines.local import check as check_graph
 from eventide.engines.local.result import Progress, RunResult
@@ -130,20 +130,6 @@ def check(pipeline: Pipeline) -> dict[str, pa.Schema]:
             msg = f"{label} is {scheme}://, which is of this program alone: workers of Flink cannot read it"
             raise PipelineError(msg, hint="write it to a topic or a file that they see, and read that")
     return made
-
-
-def notes(pipeline: Pipeline) -> list[str]:
-    """Return what is slower on this engine than it might be.
-
-    Examples
-    --------
-    >>> import eventide as ev
-    >>> timed = ev.read("generator://events", rows=9).event_time("timestamp")
-    >>> notes(timed.window(ev.tumbling("1s")).aggregate(n=ev.count()).write("memory://counts"))
-    ['one task works on all keys, because window-2 has no key']
-    """
-    why = one_bucket(pipeline)
-    return [f"one task works on all keys, because {why}"] if why else []
 
 
 def dataflow_of(pipeline: Pipeline, options: FlinkOptions) -> Dataflow:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from eventide.errors import ConfigError, near_names
+from eventide.engines._options import check_savepoint, checked
+from eventide.errors import ConfigError
 from eventide.model.time import duration
 
 __all__ = ["FlinkOptions", "options_of"]
@@ -128,17 +129,8 @@ def options_of(values: dict[str, Any]) -> FlinkOptions:
     >>> options_of({"lanes": 16}).parallelism(8)
     8
     """
-    known = [f.name for f in fields(FlinkOptions)]
-    for name in values:
-        if name not in known:
-            msg = f"the flink engine has no option {name!r}"
-            raise ConfigError(msg, hint=near_names(name, known))
-    options = FlinkOptions(**values)
-    for name, least in (("lanes", 0), ("buckets", 1), ("batch_rows", 0), ("keep", 1), ("retries", 0)):
-        value = getattr(options, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            msg = f"{name}={value!r} is not a whole number of {least} or more"
-            raise ConfigError(msg, hint="leave it out for the default")
+    least = {"lanes": 0, "buckets": 1, "batch_rows": 0, "keep": 1, "retries": 0}
+    options = checked(FlinkOptions, values, engine="the flink engine", least=least)
     _ = options.interval_ms, options.longest_wait_ms
     _check_words(options)
     return options
@@ -151,12 +143,7 @@ def _check_words(options: FlinkOptions) -> None:
     if options.url and options.address is None:
         msg = f"url={options.url!r} is not the address of a cluster"
         raise ConfigError(msg, hint="HOST:PORT of its REST address, such as 127.0.0.1:8081")
-    if options.from_savepoint and not options.resume:
-        msg = "from_savepoint and resume=False (--fresh) each say where to begin"
-        raise ConfigError(msg, hint="leave one of them out")
-    if options.from_savepoint and options.checkpoint is None:
-        msg = "from_savepoint needs a folder for checkpoints"
-        raise ConfigError(msg, hint="give checkpoint='folder' too: the run goes on writing checkpoints there")
+    check_savepoint(options)
     if options.savepoint and options.checkpoint is None:
         msg = "savepoint needs a folder for checkpoints"
         raise ConfigError(msg, hint="give checkpoint='folder' too")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from eventide.errors import ConfigError, near_names
+from eventide.engines._options import check_savepoint, checked
 from eventide.model.time import duration
 from eventide.retry import RetryPolicy
 
@@ -116,22 +116,8 @@ def options_of(values: dict[str, Any]) -> LocalOptions:
     >>> options_of({"lanes": 2}).lane_count
     2
     """
-    known = [f.name for f in fields(LocalOptions)]
-    for name in values:
-        if name not in known:
-            msg = f"the local engine has no option {name!r}"
-            raise ConfigError(msg, hint=near_names(name, known))
-    options = LocalOptions(**values)
-    for name, least in (("lanes", 0), ("batch_rows", 0), ("keep", 1), ("queue_bytes", 1), ("retries", 0)):
-        value = getattr(options, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            msg = f"{name}={value!r} is not a whole number of {least} or more"
-            raise ConfigError(msg, hint="leave it out for the default")
+    least = {"lanes": 0, "batch_rows": 0, "keep": 1, "queue_bytes": 1, "retries": 0}
+    options = checked(LocalOptions, values, engine="the local engine", least=least)
     _ = options.interval_seconds, options.tick_seconds, options.retry_policy
-    if options.from_savepoint and not options.resume:
-        msg = "from_savepoint and resume=False (--fresh) each say where to begin"
-        raise ConfigError(msg, hint="leave one of them out")
-    if options.from_savepoint and options.checkpoint is None:
-        msg = "from_savepoint needs a folder for checkpoints"
-        raise ConfigError(msg, hint="give checkpoint='folder' too: the run goes on writing checkpoints there")
+    check_savepoint(options)
     return options

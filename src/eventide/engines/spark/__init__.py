@@ -84,10 +84,8 @@ def check(pipeline: Pipeline) -> dict[str, pa.Schema]:
     eventide.errors.PipelineError: read-0 is what is in the memory of this process, and Spark reads in another
       hint: pass the data itself (ev.from_table), or read a file, a log or a database
     """
-    from eventide.engines.local.options import LocalOptions
-    from eventide.engines.local.plan import plan
+    from eventide.engines.local import check as check_graph
     from eventide.model.graph import Read
-    from eventide.model.machine import MAIN
 
     labels = pipeline.labels
     for node in pipeline.nodes:
@@ -95,21 +93,11 @@ def check(pipeline: Pipeline) -> dict[str, pa.Schema]:
         if scheme in _HERE:
             msg = f"{labels[id(node)]} is {_HERE[scheme]}, and Spark reads in another"
             raise PipelineError(msg, hint="pass the data itself (ev.from_table), or read a file, a log or a database")
-    made = plan(pipeline, LocalOptions(), dry=True)
-    return {labels[id(n)]: made.schemas[id(n), MAIN] for n in pipeline.nodes}
+    return check_graph(pipeline)
 
 
 def notes(pipeline: Pipeline) -> list[str]:
-    """Return what is slower on this engine than it might be.
+    """Return what is slower on this engine than it might be."""
+    from eventide.engines.dataflow import cut
 
-    Examples
-    --------
-    >>> import eventide as ev
-    >>> timed = ev.read("generator://events", rows=9).event_time("timestamp")
-    >>> notes(timed.window(ev.tumbling("1s")).aggregate(n=ev.count()).write("memory://counts"))
-    ['one task works on all keys, because window-2 has no key']
-    """
-    from eventide.engines.dataflow.cut import one_bucket
-
-    why = one_bucket(pipeline)
-    return [f"one task works on all keys, because {why}"] if why else []
+    return cut.notes(pipeline)

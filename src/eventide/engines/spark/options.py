@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from eventide.errors import ConfigError, near_names
+from eventide.engines._options import checked
+from eventide.errors import ConfigError
 from eventide.model.time import duration
 from eventide.retry import RetryPolicy
 
@@ -101,21 +102,8 @@ def options_of(values: dict[str, Any]) -> SparkOptions:
     >>> options_of({"buckets": 2}).buckets
     2
     """
-    known = [f.name for f in fields(SparkOptions)]
-    for name in values:
-        if name not in known:
-            msg = f"the engine 'spark' has no option {name!r}"
-            raise ConfigError(msg, hint=near_names(name, known))
-    options = SparkOptions(**values)
-    for name, why in _NOT_HERE.items():
-        if getattr(options, name):
-            msg = f"the engine 'spark' cannot take {name}={getattr(options, name)!r}: {why}"
-            raise ConfigError(msg, hint="leave it out, or use another engine")
-    for name, least in (("buckets", 1), ("batch_rows", 0), ("batch_bytes", 1), ("retries", 0)):
-        value = getattr(options, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            msg = f"{name}={value!r} is not a whole number of {least} or more"
-            raise ConfigError(msg, hint="leave it out for the default")
+    least = {"buckets": 1, "batch_rows": 0, "batch_bytes": 1, "retries": 0}
+    options = checked(SparkOptions, values, engine="the engine 'spark'", least=least, refused=_NOT_HERE)
     _ = options.retry_policy
     if options.master.startswith("sc://"):
         msg = f"master={options.master!r} is a server of Spark Connect, behind which a driver has no tasks of its own"
