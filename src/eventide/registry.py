@@ -21,7 +21,6 @@ __all__ = ["names", "open_sink", "open_source", "plain_value", "resolve", "shown
 
 _KINDS = ("operator", "format", "connector", "engine", "app", "service")
 # What plug-ins of a kind share, in a package of their folder.
-_SHARED = {"engine": ("dataflow",)}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _QUERY = re.compile(r"\?(\w+=[^?]*)$")
 _PASSWORD = re.compile(r"(://[^/?#:@]*):[^/?#]*@")
@@ -46,8 +45,7 @@ def names(kind: str) -> dict[str, str]:
         paths = importlib.import_module(folder).__path__
     except ModuleNotFoundError:
         return found
-    shared = _SHARED.get(kind, ())
-    built_in = [m.name for m in pkgutil.iter_modules(paths) if not m.name.startswith("_") and m.name not in shared]
+    built_in = [m.name for m in pkgutil.iter_modules(paths) if not m.name.startswith("_")]
     return dict(sorted((found | {n: f"{folder}.{n}" for n in built_in}).items()))
 
 
@@ -68,7 +66,7 @@ def resolve(kind: str, name: str) -> Any:
     """
     folder = _folder(kind)
     file_name = name.replace("-", "_").replace("+", "_").lower() if isinstance(name, str) else ""
-    known = file_name.isidentifier() and not file_name.startswith("_") and file_name not in _SHARED.get(kind, ())
+    known = file_name.isidentifier() and not file_name.startswith("_")
     if known and _is_there(f"{folder}.{file_name}"):
         return _load(kind, name, module=f"{folder}.{file_name}")
     for entry in metadata.entry_points(group=folder):

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 import eventide as ev
 from eventide import op
 from eventide.connectors.memory import MemorySink, MemorySource
-from eventide.engines.dataflow import Dataflow, Element, Output
-from eventide.engines.dataflow.cut import one_bucket
-from eventide.engines.dataflow.packing import pack, unpack
+from eventide.engines._dataflow import Dataflow, Element, Output
+from eventide.engines._dataflow.cut import one_bucket
+from eventide.engines._dataflow.packing import pack, unpack
 from eventide.engines.local import run
 from eventide.errors import CheckpointError, DataError, UsageError
 from eventide.model.pipeline import Pipeline, pipeline

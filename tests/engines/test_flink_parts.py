@@ -9,7 +9,7 @@ import pytest
 
 import eventide as ev
 from eventide.engines import flink
-from eventide.engines.dataflow import Output
+from eventide.engines._dataflow import Output
 from eventide.engines.flink.drive import _told
 from eventide.engines.flink.failure import carried, error_in
 from eventide.engines.flink.folders import Folders, folders_for

@@ -17,7 +17,7 @@ import pytest
 
 import eventide as ev
 from eventide.connectors.memory import MemorySink
-from eventide.engines.dataflow import Dataflow, Element
+from eventide.engines._dataflow import Dataflow, Element
 from eventide.errors import ConfigError, EventideError, RunError
 from eventide.model.pipeline import Pipeline, pipeline
 from eventide.model.stream import Stream
@@ -75,9 +75,9 @@ def test_any_order_any_bundles(seed: int, wanted: list[Counter[str]], tmp_path: 
     from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
     from apache_beam.testing.test_stream import TestStream
 
+    from eventide.engines._dataflow import Output
     from eventide.engines.beam.spool import each_output
     from eventide.engines.beam.steps import BucketFn, Numbered, SpoolFn
-    from eventide.engines.dataflow import Output
 
     made, sinks = together()
     flow = Dataflow(made, buckets=2, batch_rows=700)
@@ -135,7 +135,7 @@ import os, signal, sys
 from pathlib import Path
 import eventide as ev
 from eventide.engines.beam import job
-from eventide.engines.dataflow import outlet
+from eventide.engines._dataflow import outlet
 sys.path.insert(0, {tests!r})
 from test_beam_job import BURSTS, streams
 

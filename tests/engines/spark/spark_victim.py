@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 import eventide as ev
-from eventide.engines.dataflow import outlet
+from eventide.engines._dataflow import outlet
 from eventide.formats import arrow
 from eventide.model.pipeline import Pipeline, pipeline
 from eventide.model.time import EVENT_TIME

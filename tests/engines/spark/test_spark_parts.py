@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import eventide as ev
-from eventide.engines.dataflow import Element
+from eventide.engines._dataflow import Element
 from eventide.engines.spark import check, notes
 from eventide.engines.spark.options import options_of
 from eventide.engines.spark.session import java_version, needed

@@ -1,7 +1,7 @@
 """Apache Beam as engine: a pipeline over bounded input as a Beam job, on the local runner or any other.
 
 The local runner is Beam's own in Python, in this process. It takes one stage after the other: what crosses the cut
-in front of the first operators with a key (`eventide.engines.dataflow`) is held in memory, and results appear at the
+in front of the first operators with a key (`eventide.engines._dataflow`) is held in memory, and results appear at the
 end, all at once. What Beam's local runners cannot do is refused before anything runs: input that never ends,
 savepoints, and checkpoints in the middle of a run. Other runners need a place for results that driver and workers
 share (``spool``); they are documented and not tested here.
@@ -16,8 +16,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from eventide.engines._dataflow.cut import notes
 from eventide.engines.beam.options import BeamOptions, options_of
-from eventide.engines.dataflow.cut import notes
 from eventide.engines.local.options import LocalOptions
 from eventide.engines.local.plan import plan
 from eventide.engines.local.result import Progress, RunResult

@@ -19,11 +19,11 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
+from eventide.engines._dataflow import Dataflow, Output
 from eventide.engines._failure import error_in
 from eventide.engines.beam.options import BeamOptions
 from eventide.engines.beam.spool import each_output
 from eventide.engines.beam.steps import BucketFn, HeadFn, Numbered, SpoolFn, stops
-from eventide.engines.dataflow import Dataflow, Output
 from eventide.engines.local.result import RunResult
 from eventide.errors import EventideError, RunError
 from eventide.logs import RunLog

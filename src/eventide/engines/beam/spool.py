@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
 
-from eventide.engines.dataflow import Output
+from eventide.engines._dataflow import Output
 from eventide.errors import RunError
 
 __all__ = ["each_output", "put"]

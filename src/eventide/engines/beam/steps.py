@@ -12,9 +12,9 @@ from apache_beam.coders import Coder
 from apache_beam.runners.worker.statecache import CacheAware
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
+from eventide.engines._dataflow import Dataflow, Element, Output
 from eventide.engines._failure import WorkerError, worker_error
 from eventide.engines.beam import spool
-from eventide.engines.dataflow import Dataflow, Element, Output
 
 __all__ = ["BucketFn", "HeadFn", "SpoolFn", "stops"]
 

@@ -1,7 +1,7 @@
 """Apache Flink: the same pipeline on a cluster, or on a small one that this program starts.
 
 What is before the first key runs as one task that reads, everything else in buckets that share the keys
-(`eventide.engines.dataflow`). Positions and state are in Flink's checkpoints; results go through files that Flink
+(`eventide.engines._dataflow`). Positions and state are in Flink's checkpoints; results go through files that Flink
 makes visible with a checkpoint to the sinks, which are in this program: exactly once from end to end.
 """
 
@@ -14,8 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from eventide.engines.dataflow import Dataflow
-from eventide.engines.dataflow.cut import notes
+from eventide.engines._dataflow import Dataflow
+from eventide.engines._dataflow.cut import notes
 from eventide.engines.flink.options import FlinkOptions, options_of
 from eventide.engines.local import check as check_graph
 from eventide.engines.local.result import Progress, RunResult

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from eventide.engines.dataflow.outlet import Outlet
+from eventide.engines._dataflow.outlet import Outlet
 from eventide.engines.flink import jvm
 from eventide.engines.flink.failure import error_in
 from eventide.engines.flink.folders import Folders

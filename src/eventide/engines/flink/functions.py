@@ -19,7 +19,7 @@ from pyflink.common import Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext
 from pyflink.datastream.state import ListState, ListStateDescriptor
 
-from eventide.engines.dataflow import Dataflow, Element
+from eventide.engines._dataflow import Dataflow, Element
 from eventide.engines.flink.failure import carried
 from eventide.engines.flink.spool import CHARSET, frame
 

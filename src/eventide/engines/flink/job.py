@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from eventide.engines.dataflow import Dataflow
+from eventide.engines._dataflow import Dataflow
 from eventide.engines.flink import jvm
 from eventide.engines.flink.clusters import python_path
 from eventide.engines.flink.folders import Folders

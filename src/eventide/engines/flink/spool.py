@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from eventide.engines.dataflow import Output
+from eventide.engines._dataflow import Output
 from eventide.errors import CheckpointError
 
 __all__ = ["CHARSET", "Spool", "frame"]

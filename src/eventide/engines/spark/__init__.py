@@ -1,9 +1,8 @@
 """Apache Spark as engine: a pipeline as a Structured Streaming query, on one machine or a cluster.
 
-The query has a source that reads (`eventide.engines.dataflow.head.Head`) and whose tasks run the operators; its results
-go to eventide's sinks at every micro-batch, exactly once. Spark's checkpoint holds the positions, and beside it in the
-same folder are the states of operators: see `eventide.engines.spark.source`. What Spark's own streaming does
-otherwise does not show: windows close at the end of the input, watermarks move inside of a micro-batch, and rows
+The query has a source that reads (`eventide.engines._dataflow.head.Head`) and whose tasks run the operators; its
+results go to eventide's sinks at every micro-batch, exactly once. Spark's checkpoint holds the positions; the states of
+operators lie beside it: see `eventide.engines.spark.source`. What Spark's own streaming does otherwise does not show: windows close at the end of the input, watermarks move inside of a micro-batch, and rows
 are judged late one by one.
 """
 
@@ -98,6 +97,6 @@ def check(pipeline: Pipeline) -> dict[str, pa.Schema]:
 
 def notes(pipeline: Pipeline) -> list[str]:
     """Return what is slower on this engine than it might be."""
-    from eventide.engines.dataflow import cut
+    from eventide.engines._dataflow import cut
 
     return cut.notes(pipeline)

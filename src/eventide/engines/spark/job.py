@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from eventide.engines._dataflow import Dataflow, Output
+from eventide.engines._dataflow.outlet import Outlet
 from eventide.engines._failure import error_in
-from eventide.engines.dataflow import Dataflow, Output
-from eventide.engines.dataflow.outlet import Outlet
 from eventide.engines.local.durable_files import write_file
 from eventide.engines.local.result import Progress, RunResult
 from eventide.engines.spark.options import SparkOptions

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql.streaming.datasource import ReadLimit
 
-    from eventide.engines.dataflow import Dataflow, Output
-    from eventide.engines.dataflow.bucket import Bucket
-    from eventide.engines.dataflow.head import Head
+    from eventide.engines._dataflow import Dataflow, Output
+    from eventide.engines._dataflow.bucket import Bucket
+    from eventide.engines._dataflow.head import Head
     from eventide.engines.spark.spool import Spool
 
 __all__ = ["NAME", "data_source"]

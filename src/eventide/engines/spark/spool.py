@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from eventide.engines.dataflow import Element
+from eventide.engines._dataflow import Element
 from eventide.engines.local.durable_files import write_file
 from eventide.errors import CheckpointError
 from eventide.log.layout import sync_folder

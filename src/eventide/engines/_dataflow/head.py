@@ -8,10 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from eventide.engines.dataflow.cut import Edge
-from eventide.engines.dataflow.elements import Element
-from eventide.engines.dataflow.packing import pack, unpack
-from eventide.engines.dataflow.refused import Refused
+from eventide.engines._dataflow.cut import Edge
+from eventide.engines._dataflow.elements import Element
+from eventide.engines._dataflow.packing import pack, unpack
+from eventide.engines._dataflow.refused import Refused
+from eventide.engines._dataflow.remembered import count_on, go_on, remember
 from eventide.engines.local.counts import Counts
 from eventide.engines.local.plan import Plan
 from eventide.engines.local.tasks import Flow, Saved, Target, Task, send
@@ -187,17 +188,15 @@ class Head:
     def state(self) -> bytes:
         """Return where reading stands, as bytes."""
         assert not self._cut.taken, "elements wait"
-        saved = {label: task.save() for label, task in self._tasks.items()}
-        tables = [(label, name, table) for label, s in saved.items() for name, table in s.tables.items()]
+        saved, tables = remember(self._tasks)
         facts = {
             "positions": self._positions,
             "done": sorted(self._done),
             "seq": self._seq,
-            "tasks": {label: dict(s.data) for label, s in saved.items()},
-            "tables": [(label, name) for label, name, _ in tables],
+            **saved,
             "counts": self._counts(),
         }
-        return pack(facts, [table for *_, table in tables])
+        return pack(facts, tables)
 
     def _restore(self, state: bytes) -> None:
         facts, tables = unpack(state)
@@ -227,8 +226,7 @@ def _connect(plan: Plan, edges: list[Edge], cut: _Cut) -> dict[str, Task]:
         return out
 
     before: dict[str, Task] = {}
-    waiting = list(plan.entries)
-    for label in waiting:
+    for label in plan.entries:
         plan.entries[label] = plan.reads[label].targets = redirected(plan.entries[label])
     reached = [t.task for targets in plan.entries.values() for t in targets]
     while reached:
@@ -239,21 +237,3 @@ def _connect(plan: Plan, edges: list[Edge], cut: _Cut) -> dict[str, Task]:
         task.targets = {port: redirected(targets) for port, targets in task.targets.items()}
         reached += [t.task for targets in task.targets.values() for t in targets]
     return {label: before[label] for label in plan.tasks if label in before}
-
-
-def go_on(tasks: dict[str, Task], facts: dict[str, Any], tables: list[pa.Table]) -> None:
-    """Give tasks what they had saved."""
-    held: dict[str, dict[str, pa.Table]] = {}
-    for (label, name), table in zip(facts["tables"], tables, strict=False):
-        held.setdefault(label, {})[name] = table
-    for label, task in tasks.items():
-        task.load(Saved(facts["tasks"][label], held.get(label, {})))
-
-
-def count_on(counts: dict[str, Counts], saved: list[dict[str, Any]]) -> None:
-    """Count on from saved counts."""
-    from eventide.engines.local.ledger import Ledger
-
-    for before in Ledger.from_dict({"operators": saved}):
-        if before.label in counts:
-            counts[before.label].go_on(before)

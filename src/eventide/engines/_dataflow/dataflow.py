@@ -9,11 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from eventide.engines.dataflow.bucket import Bucket
-from eventide.engines.dataflow.cut import edges_of, one_bucket
-from eventide.engines.dataflow.head import Head
-from eventide.engines.dataflow.outlet import Outlet
-from eventide.engines.dataflow.refused import Refused
+from eventide.engines._dataflow.bucket import Bucket
+from eventide.engines._dataflow.cut import edges_of, one_bucket
+from eventide.engines._dataflow.head import Head
+from eventide.engines._dataflow.outlet import Outlet
+from eventide.engines._dataflow.refused import Refused
 from eventide.engines.local.options import options_of
 from eventide.engines.local.plan import Plan, plan
 from eventide.errors import UsageError

@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from eventide.engines.dataflow.elements import Output
-from eventide.engines.dataflow.packing import tables_of, unpack
-from eventide.engines.dataflow.refused import each_refused
+from eventide.engines._dataflow.elements import Output
+from eventide.engines._dataflow.packing import tables_of, unpack
+from eventide.engines._dataflow.refused import each_refused
 from eventide.engines.local.checkpointing import told
 from eventide.engines.local.counts import Counts
 from eventide.engines.local.durable_files import write_file

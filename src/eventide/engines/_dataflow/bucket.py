@@ -7,11 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from eventide.engines.dataflow.cut import Edge
-from eventide.engines.dataflow.elements import Element, Output
-from eventide.engines.dataflow.head import count_on, go_on
-from eventide.engines.dataflow.packing import pack, tables_of, unpack
-from eventide.engines.dataflow.refused import Refused
+from eventide.engines._dataflow.cut import Edge
+from eventide.engines._dataflow.elements import Element, Output
+from eventide.engines._dataflow.packing import pack, tables_of, unpack
+from eventide.engines._dataflow.refused import Refused
+from eventide.engines._dataflow.remembered import count_on, go_on, remember
 from eventide.engines.local.plan import Plan
 from eventide.engines.local.tasks import Flow, Target, Task
 from eventide.model.protocols import Delivery
@@ -138,8 +138,7 @@ class Bucket:
 
     def state(self) -> bytes:
         """Return everything that must be remembered, as bytes."""
-        saved = {label: task.save() for label, task in self._tasks.items()}
-        tables = [(label, name, table) for label, s in saved.items() for name, table in s.tables.items()]
+        saved, tables = remember(self._tasks)
         waiting = pa.table(
             {
                 "seq": pa.array(list(self._waiting), pa.int64()),
@@ -147,15 +146,14 @@ class Bucket:
             }
         )
         facts = {
-            "tasks": {label: dict(s.data) for label, s in saved.items()},
-            "tables": [(label, name) for label, name, _ in tables],
+            **saved,
             "next": self._next,
             "outputs": self._outputs,
             "ended": [label for label, task in self._plan.sinks.items() if task.ended],
             "counts": self._counts(),
             "head": self._before,
         }
-        return pack(facts, [*(table for *_, table in tables), waiting])
+        return pack(facts, [*tables, waiting])
 
     def _restore(self, state: bytes) -> None:
         facts, tables = unpack(state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eventide.engines.dataflow.dataflow import Dataflow
-from eventide.engines.dataflow.elements import Element, Output
+from eventide.engines._dataflow.dataflow import Dataflow
+from eventide.engines._dataflow.elements import Element, Output
 
 __all__ = ["Dataflow", "Element", "Output"]
