@@ -2,8 +2,8 @@
 
 The query has a source that reads (`eventide.engines._dataflow.head.Head`) and whose tasks run the operators; its
 results go to eventide's sinks at every micro-batch, exactly once. Spark's checkpoint holds the positions; the states of
-operators lie beside it: see `eventide.engines.spark.source`. What Spark's own streaming does otherwise does not show: windows close at the end of the input, watermarks move inside of a micro-batch, and rows
-are judged late one by one.
+operators lie beside it: see `eventide.engines.spark.source`. What Spark's own streaming does otherwise does not show:
+windows close at the end of the input, watermarks move inside of a micro-batch, and rows are judged late one by one.
 """
 
 from __future__ import annotations
