@@ -59,7 +59,7 @@ engine-environments: $(ENGINES:%=.venvs/engine-%/.done)
 
 # Its python stands first on the path: some engines start others by name.
 test-%: .venvs/engine-%/.done
-	PATH="$(abspath .venvs/engine-$*/bin):$$PATH" .venvs/engine-$*/bin/python -m pytest -q tests/engines/$*
+	PATH="$(abspath .venvs/engine-$*/bin):$$PATH" .venvs/engine-$*/bin/python -m pytest -q --doctest-modules src/eventide/engines/$* tests/engines/$*
 
 test-engines: $(VENV)/.dev $(ENGINES:%=test-%)
 	$(BIN)/pytest -q tests/engines/test_same_results.py tests/engines/test_docs_example.py

@@ -23,7 +23,7 @@ MODULES = sorted(
 
 
 # Each has an environment of its own, where the tests of that engine run.
-ENGINE_LIBRARIES = ("apache_beam",)
+ENGINE_LIBRARIES = ("apache_beam", "pyflink", "pyspark")
 
 
 @pytest.mark.parametrize("name", ["eventide", *MODULES])
