@@ -1,5 +1,5 @@
 # make demo   install, run the main job, say where to look
-# make test   install what the tests need and run everything
+# make test   install what the tests need and run them (Kafka, Flink and Spark have targets of their own)
 # make check  lint, types, layers and the fast tests, in two minutes
 # make fuzz   the long random tests
 # make soak   random faults for ten minutes (MINUTES=60), outputs compared all the time
