@@ -104,11 +104,6 @@ class Head:
         """Whether all sources have ended, and `read` has said so to the buckets."""
         return len(self._done) == len(self._plan.sources)
 
-    @property
-    def positions(self) -> dict[str, dict[str, Position]]:
-        """Where reading goes on, by source and partition."""
-        return {label: dict(at) for label, at in self._positions.items()}
-
     def read(self, timeout: float = 0.1) -> list[Element]:
         """Return the next elements, one for each bucket; none when nothing has come within so many seconds."""
         until = time.monotonic() + timeout
