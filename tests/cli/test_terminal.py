@@ -18,7 +18,8 @@ COMMANDS = [
     "inspect schema", "inspect checkpoint", "inspect ledger", "inspect metrics", "inspect plugins", "inspect log",
     "quarantine", "quarantine list", "quarantine show", "quarantine replay", "log", "log list", "log show", "log import",
     "log export", "log evolve", "log verify", "log retention", "log retain", "log holds", "log undecided", "log delete",
-    "log offsets", "run", "savepoint create", "savepoint list", "savepoint delete", "tail", "torture", "torture kill",
+    "log offsets", "run", "savepoint create", "savepoint list", "savepoint delete", "services", "services up", "services down",
+    "services status", "tail", "torture", "torture kill",
     "torture powerloss", "torture soak", "torture syscalls", "version",
 ]  # fmt: skip
 

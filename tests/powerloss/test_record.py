@@ -8,6 +8,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -220,3 +221,17 @@ def test_the_operating_system_saw_the_same(tmp_path: Path) -> None:
     assert len(trace) > 100
     assert [s for s in seen if s not in of_sqlite] == [t for t in trace if t not in of_sqlite]
     assert all(seen.count(s) >= trace.count(s) > 0 for s in of_sqlite)
+
+
+def test_nothing_happens_while_it_is_frozen(tmp_path: Path) -> None:
+    """A background sync between the last look and the end of the process would be missing in the trace."""
+    path = tmp_path / "a"
+    with Recorder(tmp_path) as recorder, path.open("wb") as file:
+        other = threading.Thread(target=os.fsync, args=(file.fileno(),))
+        with recorder.frozen():
+            other.start()
+            other.join(0.05)
+            assert other.is_alive()
+            assert not [o for o in recorder.trace if isinstance(o, Synced)]
+        other.join()
+        assert [o for o in recorder.trace if isinstance(o, Synced)]

@@ -254,7 +254,8 @@ class PartitionWriter:
                 sync_file(self._fd)
             except OSError as error:
                 self._fail(error)
-            self._head.publish(self._head.end, promised=end)
+            # A segment that was sealed meanwhile may have made later events durable already.
+            self._head.publish(self._head.end, promised=max(end, self._head.promised))
 
     def _check(self) -> None:
         if self._closed:

@@ -18,7 +18,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -152,6 +152,10 @@ class Recorder:
             if len(self.trace) > length:
                 msg = f"{self.root}: {self.trace[length:]} changed unseen"
                 raise RecorderError(msg, hint="files that are written through memory maps must be small")
+
+    def frozen(self) -> AbstractContextManager[Any]:
+        """Let no other thread sync, write, rename or remove anything while this is held: the trace is then complete."""
+        return self._lock
 
     def mark(self, name: str, **facts: Any) -> None:
         """Record something that the program says, at this point of the trace."""

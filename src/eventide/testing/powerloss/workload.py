@@ -273,7 +273,8 @@ def main(root: str, trace: str, *, seed: int, generation: int) -> None:
         recorder = Recorder(Path(root), before)
         with recorder:
             Workload(recorder, seed=seed, generation=generation).run()
-            recorder.mark("killed")
-            recorder.verify()
-            save_trace(path, recorder.trace)
-            os._exit(0)  # as a killed process: nothing is closed, nothing tidied up
+            with recorder.frozen():  # a sync by the log's own thread after the trace was saved would be missing in it
+                recorder.mark("killed")
+                recorder.verify()
+                save_trace(path, recorder.trace)
+                os._exit(0)  # as a killed process: nothing is closed, nothing tidied up
