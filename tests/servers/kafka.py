@@ -90,7 +90,7 @@ def consume(broker: Broker, topic: str) -> list[Any]:
             left[p] = any_kind.get_watermark_offsets(TopicPartition(topic, p), timeout=30)[1]
         consumer.assign([TopicPartition(topic, p, 0) for p in left])
         found = []
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while left and time.monotonic() < until:
             for message in consumer.consume(10_000, 0.02):
                 if message.error() is None:
@@ -99,6 +99,7 @@ def consume(broker: Broker, topic: str) -> list[Any]:
                     raise KafkaException(message.error())
                 elif message.offset() >= left.get(message.partition(), 0):
                     left.pop(message.partition(), None)
+        assert not left, f"partitions {left} of {topic} were not read to their ends in time"
     finally:
         consumer.close()
         any_kind.close()

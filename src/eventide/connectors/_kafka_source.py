@@ -23,6 +23,7 @@ _MOST_MESSAGES = 100_000
 _EARLIEST = 0
 _GATHER = 0.01
 _NEW_SECONDS = 5.0
+_DECIDED_SECONDS = 2.0
 
 
 class KafkaSource:
@@ -172,6 +173,28 @@ class KafkaSource:
             else:
                 return low, high
 
+    def ends(self, consumer: Consumer, partitions: Iterable[int]) -> dict[int, int]:
+        """Return the offsets at which a bounded read ends: after what is committed now.
+
+        A commit is decided when it returns, and its partitions are told a moment later: that moment is waited for.
+        A transaction that stays open longer is left to the next read.
+        """
+        found = {p: self.bounds(consumer, p)[1] for p in partitions}
+        if self._isolation != "read_committed":
+            return found
+        plain, deadline = self.cluster.consumer(isolation_level="read_uncommitted"), time.monotonic() + _DECIDED_SECONDS
+        try:
+            wanted = {p: self.bounds(plain, p)[1] for p in found}
+        finally:
+            plain.close()
+        while time.monotonic() < deadline:
+            waiting = [p for p, end in found.items() if end < wanted[p]]
+            if not waiting:
+                break
+            time.sleep(0.02)
+            found |= {p: self.bounds(consumer, p)[1] for p in waiting}
+        return found
+
     def partitions(self) -> list[str]:
         """Return the numbers of the partitions, as text."""
         consumer = self.consumer()
@@ -228,7 +251,7 @@ class KafkaReader:
             self._at = {p: positions.get(p, begin.get(p, _EARLIEST)) for p in known}
             self._ends: dict[int, int] | None = None
             if not source.follow:
-                self._ends = {p: source.bounds(self._consumer, p)[1] for p in known}
+                self._ends = source.ends(self._consumer, known)
             self._left = {p for p, at in self._at.items() if self._ends is None or at < self._ends[p]}
             with source.cluster.errors():
                 self._consumer.assign([TopicPartition(source.topic, p, self._at[p]) for p in sorted(self._left)])

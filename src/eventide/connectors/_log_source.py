@@ -24,7 +24,6 @@ _UNDECIDED_SECONDS = 1.0
 """A bounded read waits so long for a transaction that is not decided."""
 
 _SMALL_ROWS = 32_768
-_MOST_ROWS = 1 << 17
 
 
 class LogSource:
@@ -152,7 +151,7 @@ class LogReader:
         rows = 0
         for part in parts:
             added = part[0].batch.num_rows
-            if together and not (_joins(together[-1][0], part[0]) and rows + added <= _MOST_ROWS):
+            if together and not (_joins(together[-1][0], part[0]) and rows + added <= max_rows):
                 chunks.append(_chunk(together, MIN_TIME))
                 together, rows = [], 0
             together.append(part)
