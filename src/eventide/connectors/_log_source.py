@@ -23,8 +23,6 @@ __all__ = ["LogReader", "LogSource"]
 _UNDECIDED_SECONDS = 1.0
 """A bounded read waits so long for a transaction that is not decided."""
 
-_SMALL_ROWS = 32_768
-
 
 class LogSource:
     """Events of one topic; made by `eventide.connectors.log.source`."""
@@ -151,7 +149,8 @@ class LogReader:
         rows = 0
         for part in parts:
             added = part[0].batch.num_rows
-            if together and not (_joins(together[-1][0], part[0]) and rows + added <= max_rows):
+            fits = rows + added <= max_rows
+            if together and not (fits and _joins(together[-1][0], part[0], most=max_rows // 4)):
                 chunks.append(_chunk(together, MIN_TIME))
                 together, rows = [], 0
             together.append(part)
@@ -196,8 +195,9 @@ def _before(frame: Frame, end: int) -> Frame:
     return frame if frame.batch.num_rows <= rows else replace(frame, batch=frame.batch.slice(0, rows))
 
 
-def _joins(one: Frame, two: Frame) -> bool:
-    small = one.batch.num_rows < _SMALL_ROWS and two.batch.num_rows < _SMALL_ROWS
+def _joins(one: Frame, two: Frame, *, most: int) -> bool:
+    """Tell whether two frames, of at most so many rows, are put together; copying larger ones is too dear."""
+    small = one.batch.num_rows <= most and two.batch.num_rows <= most
     return small and one.partition == two.partition
 
 
