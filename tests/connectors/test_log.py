@@ -82,7 +82,7 @@ def test_small_frames_are_put_together_and_large_ones_are_not(tmp_path: Path) ->
         for size in (10, 20, 40_000, 5, 5):
             log.append("t", _batch(*range(size)))
     reader = _source(tmp_path).open({})
-    chunks = reader.read(max_rows=1 << 20, timeout=0)
+    chunks = reader.read(max_rows=100_000, timeout=0)
     assert [(c.batch.num_rows, c.position["offset"]) for c in chunks] == [(30, 30), (40_000, 40_030), (10, 40_040)]
     assert all(c.clock == MIN_TIME for c in chunks)
     assert reader.read(max_rows=10, timeout=0) == []

@@ -54,7 +54,8 @@ def polars_stage(nodes: list[Filter | Project], schemas: list[pa.Schema], *, cou
                 names = [*schema.names, WATERMARK_COLUMN] if hidden else schema.names
                 query = query.with_columns(*node.exprs).select(names)
         try:
-            table = query.collect().to_arrow()
+            # The streaming engine, Polars' own choice, cuts what is in one piece already.
+            table = query.collect(engine="in-memory").to_arrow()
         except pl.exceptions.PolarsError as error:
             raise _failed(error, where) from error
         counts.filtered += batch.num_rows - table.num_rows
