@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ from eventide.errors import UsageError, near_names
 app = typer.Typer(no_args_is_help=True)
 
 _OVERNIGHT = 10_000
+_MINUTE = 60.0
 Seed = Annotated[int, typer.Option(metavar="N", help="Of the input and of what is done to the pipeline.")]
 Keep = Annotated[bool, typer.Option("--keep", help="Leave the folders, also when all is well.")]
 
@@ -138,10 +140,12 @@ def powerloss(
 
 
 class _Progress:
-    """One line on a terminal, rewritten in place."""
+    """One line on a terminal, rewritten in place; elsewhere, where it is kept, one a minute."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._on = not quiet and sys.stderr.isatty()
+        self._kept = not quiet and not self._on
+        self._said = time.monotonic()
 
     def tally(self, tally: Any) -> None:
         """Show how far a kill suite is."""
@@ -152,6 +156,9 @@ class _Progress:
         if self._on:
             sys.stderr.write(f"\r\x1b[K{text}")
             sys.stderr.flush()
+        elif self._kept and time.monotonic() - self._said >= _MINUTE:
+            self._said = time.monotonic()
+            note(text)
 
     def done(self) -> None:
         """Take the line away."""

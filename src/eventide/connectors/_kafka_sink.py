@@ -208,8 +208,14 @@ class KafkaSink:
         for start in range(0, messages.num_rows, rows):
             block = dictionaries(messages.slice(start, rows))
             plain = not ({"headers", "timestamp"} & block[0].keys())
+            done: _Done | None = self._delivered
+            if plain and not self._at_once:
+                # A transaction fails with any of its messages, and the first of a block tells why: to be called for
+                # every one takes longer than to write it.
+                self._alone(self._producer, {"topic": topic, **block.pop(0)})
+                done = None
             while plain and block:
-                if self._producer.produce_batch(topic, block, on_delivery=self._delivered) == len(block):
+                if self._producer.produce_batch(topic, block, on_delivery=done) == len(block):
                     break
                 block = self._refused(block)
             for message in () if plain else block:

@@ -132,10 +132,11 @@ def torture_syscalls(
         start = time.monotonic()
         chosen = {group: calls for group, calls in sorted(groups.items()) if calls.name in strace.SETS[how]}
         cases = [_Case(how, group, calls, n) for group, calls in chosen.items() for n in range(1, calls.count + 1)]
-        for case in cases[(every - 1) // 2 :: every]:
+        chosen_cases = cases[(every - 1) // 2 :: every]
+        for number, case in enumerate(chosen_cases, 1):
             suite.run(case)
             if on_case is not None:
-                on_case(f"{suite.cases:,} cases ({case}), {len(suite.tally.failures)} failures")
+                on_case(f"{how}: {number:,} of {len(chosen_cases):,} ({case}), {len(suite.tally.failures)} failures")
             if len(suite.tally.failures) >= most:
                 break
         seconds[how] = round(time.monotonic() - start, 1)
