@@ -160,7 +160,7 @@ if where == "write":
 if where == "prepared":  # all sinks have prepared, nothing is noted
     outlet.write_file = die
 if where == "noted":  # it is noted, no sink has committed
-    outlet._sync = die
+    outlet.sync_folder = die
 
 panes, bursts = streams()
 bursts = bursts.map_batches(dying, schema=BURSTS)

@@ -70,7 +70,7 @@ def die_at(place: str) -> None:
     if place == "prepared":  # all sinks have prepared, nothing is noted
         outlet.write_file = instead(outlet.write_file, before=True)
     elif place == "noted":  # it is noted, no sink has committed
-        outlet._sync = instead(outlet._sync)
+        outlet.sync_folder = instead(outlet.sync_folder)
     elif place == "committed":  # all is committed, and Spark does not know it
         outlet.Outlet.commit = instead(outlet.Outlet.commit)
 
