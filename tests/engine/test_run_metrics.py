@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import errno
 import importlib
 import json
 import socket
@@ -317,6 +318,19 @@ def test_the_file_of_a_run(tmp_path: Path) -> None:
         now = file.read()
         assert now is not None and now.state == "running"
     assert file.read() is None and not list((tmp_path / "hot").iterdir())
+
+
+def test_a_file_that_cannot_be_removed_does_not_fail_a_run_that_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Path, *, missing_ok: bool = False) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(self))
+
+    with watched("hot", RUN, folder=tmp_path) as metrics:
+        metrics.enter("finished")
+        monkeypatch.setattr(Path, "unlink", refused)
+    info = RunFile(tmp_path).read()
+    assert info is not None and info.state == "finished"
 
 
 def test_the_file_of_a_run_that_failed_stays(tmp_path: Path) -> None:

@@ -65,7 +65,9 @@ def watched(
                 metrics.log.tell("failed", "the run failed", error=error)
             raise
         if file is not None:
-            file.remove(run)
+            # All results are there. A file that stays names a process that is gone, and so nobody takes it for a run.
+            with suppress(OSError):
+                file.remove(run)
 
 
 class _Teller:
