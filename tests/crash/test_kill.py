@@ -48,7 +48,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("what", ["lost", "doubled"])
 def test_the_suite_notices(tmp_path: Path, what: str) -> None:
-    code, report, said = torture("kill", "--random", "10", folder=tmp_path, code=f"{BROKEN[what]}\n{COMMAND}")
+    code, report, said = torture("kill", "--random", "40", folder=tmp_path, code=f"{BROKEN[what]}\n{COMMAND}")
     assert code == 1, said
     assert report[what] > 0
     assert report["failures"]

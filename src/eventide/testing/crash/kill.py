@@ -39,7 +39,7 @@ def torture_kill(
     Parameters
     ----------
     kills
-        How often, at least; the round that is on is finished.
+        How often; the round that is on then goes on to its end undisturbed.
     seed
         Of inputs and instants. The instants are times on the clock: a second run kills elsewhere.
     keep
@@ -57,7 +57,7 @@ def torture_kill(
     for number in itertools.count():
         if tally.kills >= kills or len(tally.failures) > 2:
             break
-        _Round(place, tally, number=number, seed=seed).run()
+        _Round(place, tally, number=number, seed=seed, kills=kills).run()
         if on_round is not None:
             on_round(tally)
     seconds = round(time.monotonic() - begun, 1)
@@ -67,8 +67,8 @@ def torture_kill(
 class _Round:
     """One input, from its first event to its end."""
 
-    def __init__(self, place: Place, tally: Tally, *, number: int, seed: int) -> None:
-        self._place, self._tally = place, tally
+    def __init__(self, place: Place, tally: Tally, *, number: int, seed: int, kills: int) -> None:
+        self._place, self._tally, self._kills = place, tally, kills
         self._input = seed * 1000 + number // _SAME_INPUT
         self._random = random.Random(f"{seed}/{number}")
         self._name = f"round-{number}"
@@ -117,8 +117,9 @@ class _Round:
         before = _newest(folder)
         reset(folder)
         victim = spawn(lambda: live(folder, interval=self._interval), folder=folder)
-        delay = self._random.uniform(0.0, self._horizon)
-        stop = self._random.random() < 0.1
+        undisturbed = self._tally.kills >= self._kills
+        delay = HUNG if undisturbed else self._random.uniform(0.0, self._horizon)
+        stop = not undisturbed and self._random.random() < 0.1
         code = victim.wait(delay)
         if code is None and stop:
             victim.send(signal.SIGTERM)
@@ -127,7 +128,9 @@ class _Round:
             self._tally.stops += code is not None
             if code is None and patience == HUNG:
                 code = victim.abort()
-        if code is None:
+        if code is None and undisturbed:
+            code = victim.abort()
+        elif code is None:
             code = victim.kill()
             self._tally.kills += 1
             self._tally.phases[phase_of(folder)] += 1
