@@ -84,25 +84,23 @@ class Fused:
 
         words, values = rows
         groups = into[0][0].groups
-        stores = [_stores(accumulators)[1] for _, accumulators in into]
-        padded = np.full(PANES + 1, MAX_TIME, np.int64)
-        padded[: edges.size] = edges
-        again = [0] * (PANES - len(into))
+        held = [(index.word_table, _stores(accumulators)[1]) for index, accumulators in into]
+        if edges.size:
+            edges = np.array([*edges.tolist(), *[MAX_TIME] * (PANES + 1 - edges.size)], np.int64)
         row = 0
         while True:
-            four = [*range(len(into)), *again]
-            tables = [into[k][0].word_table for k in four]
-            arrays = [t.arrays for t in tables]
-            moments = [stores[k].arrays for k in four]
+            # Four panes always, the first in place of those that are missing: one compiled function for all.
+            arrays = [(*table.arrays, *moments.arrays) for table, moments in held]
+            arrays += arrays[:1] * (PANES - len(held))
             full = add_rows(
-                words, values, times, row, padded if edges.size else edges, groups.start, groups.stop, stores[0].order,
-                *zip(*arrays, strict=True), *zip(*moments, strict=True),
+                words, values, times, row, edges, groups.start, groups.stop, held[0][1].order,
+                *zip(*arrays, strict=True),
             )  # fmt: skip
             if full < 0:
                 return
             row, k = divmod(full, PANES)
-            tables[k].grow()
-            index, accumulators = into[four[k]]
+            index, accumulators = into[k]
+            held[k][0].grow()
             accumulators.resize(index.capacity)
 
     def merge(self, into: Held, other: Held, *, same: int = 0) -> bool:
