@@ -210,8 +210,8 @@ class KafkaSink:
             plain = not ({"headers", "timestamp"} & block[0].keys())
             done: _Done | None = self._delivered
             if plain and not self._at_once:
-                # A transaction fails with any of its messages, and the first of a block tells why: to be called for
-                # every one takes longer than to write it.
+                # A transaction fails with any of its messages, so only the first of a block reports: it tells why where
+                # the whole topic is refused, and a call of Python for every message costs a tenth of the rate.
                 self._alone(self._producer, {"topic": topic, **block.pop(0)})
                 done = None
             while plain and block:
