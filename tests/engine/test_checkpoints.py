@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import threading
+import zlib
 from collections.abc import Mapping
+from io import FileIO, RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 import eventide as ev
 from eventide.engines.local import savepoints
 from eventide.engines.local.checkpoint import Checkpoint, CheckpointStore
+from eventide.engines.local.durable_files import CheckedFile
 from eventide.engines.local.result import Progress
 from eventide.errors import CheckpointError, ConfigError, EventideError, UnknownNameError
 from eventide.log import Log
@@ -436,3 +439,34 @@ def test_a_savepoint_asked_for_at_the_very_end_is_made(tmp_path: Path) -> None:
     lock.release()
     assert look() == folder / "savepoints" / "late"
     assert list((folder / "requests").iterdir()) == []
+
+
+class _Narrow(RawIOBase):
+    """Takes at most so many bytes at a time, as a disk with little room does."""
+
+    def __init__(self, file: FileIO, most: int) -> None:
+        self._file, self._most = file, most
+
+    def write(self, data: Any) -> int:
+        return self._file.write(memoryview(data)[: self._most])
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+
+def test_a_write_that_is_cut_short_goes_on(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 12_000
+    with FileIO(tmp_path / "a", "w") as file:
+        checked = CheckedFile(_Narrow(file, 70_001))
+        assert checked.write(pa.array(range(3)).buffers()[1]) == 24 and checked.write(data) == len(data)
+    written = (tmp_path / "a").read_bytes()
+    assert written[24:] == data and checked.size == len(written) and checked.crc == zlib.crc32(written)
+
+
+def test_what_is_let_go_has_no_name_at_once_and_no_room_after_a_while(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, "p", keep=1)
+    for number in range(1, 3):
+        store.save(Checkpoint(number, {"written": number}, {"t": {"big": table(100_000, seed=number)}}))
+    assert store.numbers() == [2] and len(list(store.folder.iterdir())) == 2
+    store.clear()
+    assert [p.name for p in store.folder.iterdir()] == ["chk-00000002"]

@@ -16,6 +16,7 @@ from eventide.kernel.aggregates import narrow
 from eventide.kernel.aggregates.binned import Moments
 from eventide.kernel.compiled import have_compiler
 from eventide.kernel.keys import KeyIndex
+from eventide.kernel.recycled import Recycled
 from eventide.kernel.window import general_state, saved
 from eventide.kernel.window.build import window_machine
 from eventide.model.graph import Read, Ref, Window
@@ -122,7 +123,7 @@ def test_narrow_columns_hold_all_bits(values, order, slots):
     for compiled in BOTH:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(narrow, "have_compiler", lambda compiled=compiled: compiled)
-            columns = moments.compact(np.arange(slots, dtype=np.int32))
+            columns = moments.compact(np.arange(slots, dtype=np.int32), Recycled())
             written.append({name: (str(c.type), c.to_pylist()) for name, c in columns.items()})
             other = Moments("v", batch.schema, order=order)
             other.resize(slots + 1)

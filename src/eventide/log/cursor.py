@@ -76,6 +76,16 @@ class PartitionCursor:
         self._scanned = scan_end(self._folder, known=max(self._scanned, self._head.promised))
         return self._scanned
 
+    @property
+    def still(self) -> bool:
+        """Whether `read` would find nothing, as far as a look at shared memory tells."""
+        return self._head.still(self.position)
+
+    @property
+    def coming(self) -> bool:
+        """Whether events are being made durable just now."""
+        return self._head.coming
+
     def earliest(self) -> int:
         """Return the first offset that the partition still has."""
         offsets = segment_offsets(self._folder)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import struct
 import time
-import zlib
 from typing import NamedTuple
 
 import msgspec
@@ -25,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from eventide.errors import DataError
+from eventide.log.checksum import crc32
 from eventide.model.time import MAX_TIME, MIN_TIME
 
 __all__ = [
@@ -163,7 +163,7 @@ def encode(batch: pa.RecordBatch, event_time: str | None = None) -> Body:
         raise DataError(msg, hint="append it in slices")
     low, high = _time_bounds(batch, event_time)
     size = -(-(start + message.size) // ALIGNMENT) * ALIGNMENT
-    return Body(message, zlib.crc32(message), start, batch.num_rows, low, high, size)
+    return Body(message, crc32(message), start, batch.num_rows, low, high, size)
 
 
 def _time_bounds(batch: pa.RecordBatch, event_time: str | None) -> tuple[int, int]:
@@ -207,7 +207,7 @@ def seal(
         producer,
         sequence,
     )
-    head = _MAGIC_CRC.pack(MAGIC, zlib.crc32(rest)) + rest + _ZEROS[: body.start - HEADER_SIZE]
+    head = _MAGIC_CRC.pack(MAGIC, crc32(rest)) + rest + _ZEROS[: body.start - HEADER_SIZE]
     return [head, body.message, _ZEROS[: body.size - body.start - body.message.size]]
 
 
@@ -222,7 +222,7 @@ def parse(raw: bytes | memoryview) -> FrameHeader | None:
     if len(raw) < HEADER_SIZE:
         return None
     magic, own_crc, crc, length, start, version, _, *fields = _HEADER.unpack_from(raw)
-    if magic != MAGIC or zlib.crc32(raw[8:HEADER_SIZE]) != own_crc or version != VERSION:
+    if magic != MAGIC or crc32(raw[8:HEADER_SIZE]) != own_crc or version != VERSION:
         return None
     size = -(-(start + length) // ALIGNMENT) * ALIGNMENT
     return FrameHeader._make((crc, length, start, *fields, size))
@@ -230,7 +230,7 @@ def parse(raw: bytes | memoryview) -> FrameHeader | None:
 
 def intact(header: FrameHeader, raw: memoryview) -> bool:
     """Tell whether the checksum of a message is right; `raw` begins at its header and holds all of it."""
-    return zlib.crc32(raw[header.start : header.start + header.length]) == header.crc
+    return crc32(raw[header.start : header.start + header.length]) == header.crc
 
 
 def decode(header: FrameHeader, message: pa.Buffer, schema: pa.Schema) -> pa.RecordBatch:

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import mmap
 import os
-import zlib
 from functools import cache
 from pathlib import Path
 
+from eventide.log.checksum import crc32
 from eventide.log.layout import sync_file
 
 __all__ = ["Head", "boot_id"]
 
 _MAGIC = 0x3144414548545645  # "EVTHEAD1"
 _SIZE = 64
-_BOOT, _END, _PROMISED, _DELETED, _CHECK = 1, 2, 3, 4, 5
+_BOOT, _END, _PROMISED, _DELETED, _CHECK, _COMING = 1, 2, 3, 4, 5, 6
 _ALL = (1 << 64) - 1
 
 
@@ -35,7 +35,7 @@ def boot_id() -> int:
     True
     """
     try:
-        return zlib.crc32(Path("/proc/sys/kernel/random/boot_id").read_bytes())
+        return crc32(Path("/proc/sys/kernel/random/boot_id").read_bytes())
     except OSError:
         return 0
 
@@ -101,6 +101,20 @@ class Head:
         """Offset after the last event that readers may see."""
         return self._words[_END]
 
+    def still(self, offset: int) -> bool:
+        """Tell whether there is nothing for a reader at `offset` to look into: no event after it, no news."""
+        words = self._words
+        return words[_END] <= offset and not words[_DELETED] and self.trusted
+
+    @property
+    def coming(self) -> bool:
+        """Whether events are being made durable, so that `end` will move at once."""
+        return self._words[_COMING] > self._words[_END]
+
+    def announce(self, end: int) -> None:
+        """Tell readers that everything before `end` was written and is being made durable."""
+        self._words[_COMING] = end
+
     @property
     def promised(self) -> int:
         """Offset below which events were acknowledged as durable."""
@@ -130,7 +144,7 @@ class Head:
 
     def renew(self, end: int, *, promised: int) -> None:
         """Set the head after a recovery: from now on it is trusted."""
-        self._words[_END] = end
+        self._words[_END] = self._words[_COMING] = end
         self._promise(promised)
         self._words[_DELETED] = 0  # a deletion that was cut short before the topic was forgotten
         self._words[_BOOT] = boot_id()

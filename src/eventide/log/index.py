@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 import struct
-import zlib
 from bisect import bisect_left, bisect_right
 from pathlib import Path
 
+from eventide.log.checksum import crc32
 from eventide.model.time import MIN_TIME
 
 __all__ = ["ENTRY_SIZE", "SparseIndex"]
@@ -55,7 +55,7 @@ class SparseIndex:
             return None
         self._append(offset, position, time_before)
         fields = _FIELDS.pack(offset, position, time_before)
-        return fields + zlib.crc32(fields).to_bytes(8, "little")
+        return fields + crc32(fields).to_bytes(8, "little")
 
     def _append(self, offset: int, position: int, time_before: int) -> None:
         self.offsets.append(offset)
@@ -97,7 +97,7 @@ class SparseIndex:
         last = (-1, -1, MIN_TIME - 1)
         for at in range(0, len(raw) - ENTRY_SIZE + 1, ENTRY_SIZE):
             offset, position, time, check = _ENTRY.unpack_from(raw, at)
-            if check != zlib.crc32(raw[at : at + 24]) or offset <= last[0] or position <= last[1] or time < last[2]:
+            if check != crc32(raw[at : at + 24]) or offset <= last[0] or position <= last[1] or time < last[2]:
                 break
             index._append(offset, position, time)
             last = (offset, position, time)
@@ -107,5 +107,5 @@ class SparseIndex:
         """Replace the index file by these entries."""
         parts = [_FIELDS.pack(*entry) for entry in zip(self.offsets, self.positions, self.times, strict=True)]
         spare = path.with_suffix(f".idx.{os.getpid()}.new")
-        spare.write_bytes(b"".join(part + zlib.crc32(part).to_bytes(8, "little") for part in parts))
+        spare.write_bytes(b"".join(part + crc32(part).to_bytes(8, "little") for part in parts))
         spare.replace(path)

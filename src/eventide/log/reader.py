@@ -23,6 +23,9 @@ Start = str | datetime | int | Mapping[int, int]
 
 _SHORT_S, _LONG_S = 0.0005, 0.005
 _IDLE_S = 1.0
+_SYNC_S = 0.00005
+_MOST_SYNC = 300
+"""Looks at the shorter pause: enough for a slow sync, and an end to it where the writer died in the middle."""
 
 
 class Reader:
@@ -81,6 +84,7 @@ class Reader:
             )
         self._turn = 0
         self._found_at = time.monotonic()
+        self._looks = 0  # since a sync was seen to have begun
         self.seek(start)
 
     @property
@@ -163,12 +167,21 @@ class Reader:
             now = time.monotonic()
             if timeout is not None and now - began >= timeout:
                 return found
-            idle = now - self._found_at - _IDLE_S
-            pause = _SHORT_S if idle < 0 else min(_LONG_S, _SHORT_S * (1 + 4 * idle))
+            pause = self._pause(now)
             time.sleep(pause if timeout is None else min(pause, timeout - (now - began)))
+            if all(cursor.still for cursor in self._cursors.values()):
+                continue
             found = self._take(max_rows)
             if found:
                 return found
+
+    def _pause(self, now: float) -> float:
+        """Return how long to wait for the next look, s: hardly at all while a writer's sync is under way."""
+        self._looks = self._looks + 1 if any(cursor.coming for cursor in self._cursors.values()) else 0
+        if 0 < self._looks <= _MOST_SYNC:
+            return _SYNC_S
+        idle = now - self._found_at - _IDLE_S
+        return _SHORT_S if idle < 0 else min(_LONG_S, _SHORT_S * (1 + 4 * idle))
 
     def next_frame(self, partition: int) -> Frame | None:
         """Return the next frame of one partition, whole; None when there is none (yet)."""

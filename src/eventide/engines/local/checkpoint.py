@@ -60,6 +60,7 @@ class CheckpointStore:
         self.folder = Path(folder) / _folder_name(pipeline)
         self._keep = keep
         self._files = StateFiles()
+        self._hidden: list[Path] = []
 
     def numbers(self) -> list[int]:
         """Return the numbers of the complete checkpoints, oldest first."""
@@ -69,7 +70,9 @@ class CheckpointStore:
         return sorted(int(m[1]) for m in found if m)
 
     def save(self, checkpoint: Checkpoint) -> int:
-        """Write a checkpoint, remove those that are no longer kept, and return how many bytes were written.
+        """Write a checkpoint, let go of those that are no longer kept, and return how many bytes were written.
+
+        What was let go has no name any more, but is still there until `clear`.
 
         Raises
         ------
@@ -114,6 +117,7 @@ class CheckpointStore:
         if to is None:
             nothing = {"positions": {}, "sinks": {}, "tasks": {}, "ledger": {}, "metrics": [], "final": False}
             self.save(Checkpoint(number, {**nothing, "quarantine": {"transaction": 0, "rows": 0}, **facts}))
+            self.clear()
             return
         final = self._path(number)
         temporary = final.with_name(final.name + ".tmp")
@@ -129,6 +133,7 @@ class CheckpointStore:
         except OSError as error:
             raise _unwritable(final, error) from error
         self._let_go()
+        self.clear()
 
     def _publish(self, temporary: Path, final: Path) -> None:
         sync_folder(temporary)
@@ -137,7 +142,12 @@ class CheckpointStore:
 
     def _let_go(self) -> None:
         for number in self.numbers()[: -self._keep]:
-            _remove(self._path(number))
+            self._hidden += _hide(self._path(number))
+
+    def clear(self) -> None:
+        """Give back the room of what was let go, which can take as long as writing it did."""
+        while self._hidden:
+            shutil.rmtree(self._hidden.pop(), ignore_errors=True)
 
     def load(self, savepoint: str = "") -> Checkpoint | None:
         """Return the newest checkpoint, or None when there is none; or a savepoint.
@@ -280,7 +290,8 @@ class CheckpointStore:
         """
         if name not in self.savepoints():
             raise self._unknown(name)
-        _remove(self.folder / "savepoints" / name)
+        for hidden in _hide(self.folder / "savepoints" / name):
+            shutil.rmtree(hidden, ignore_errors=True)
         if name in self.savepoints():
             msg = f"the savepoint {self.folder / 'savepoints' / name} cannot be removed"
             raise CheckpointError(msg, hint="see whether the folder is writable, and yours")
@@ -321,8 +332,8 @@ def _unwritable(path: Path, error: OSError) -> CheckpointError:
     return CheckpointError(msg, hint="see whether the folder is writable and has room")
 
 
-def _remove(path: Path) -> None:
-    """Remove a folder so that a crash in the middle leaves nothing under its name."""
+def _hide(path: Path) -> list[Path]:
+    """Take a folder's name away, durably, so that a crash while it is removed leaves nothing under it."""
     temporary = path.with_name(
         f".{path.name.lstrip('.')}.tmp" if path.parent.name == "savepoints" else f"{path.name}.tmp"
     )
@@ -330,8 +341,8 @@ def _remove(path: Path) -> None:
         path.rename(temporary)
         sync_folder(path.parent)  # else its files could be gone and its name still there
     except OSError:
-        return  # somebody else removed it, or the folder cannot be written: that is no reason to stop a run
-    shutil.rmtree(temporary, ignore_errors=True)
+        return []  # somebody else removed it, or the folder cannot be written: that is no reason to stop a run
+    return [temporary]
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:

@@ -71,6 +71,8 @@ class Checkpointer:
         self.number = number
         self.since = 0  # number of the first checkpoint of the line of runs that this one goes on
         self._plan, self._store, self._wake = plan, store, wake
+        self.pending = False
+        """Whether one is on its way."""
         self._thread: threading.Thread | None = None
         self._written = threading.Event()
         self._error: BaseException | None = None
@@ -79,11 +81,6 @@ class Checkpointer:
         self._begun = self._cut = 0.0
         self._size = 0
         self._released: Positions = {}
-
-    @property
-    def pending(self) -> bool:
-        """Whether one is on its way."""
-        return self._thread is not None
 
     def begin(self, positions: Positions, facts: Mapping[str, Any]) -> dict[str, State]:
         """Cut: prepare the sinks, take the state, and begin to write; return the state.
@@ -95,7 +92,8 @@ class Checkpointer:
         facts
             What else the checkpoint says, as plain data.
         """
-        assert self._thread is None
+        assert not self.pending
+        self.close()
         self._begun = time.monotonic()
         number = self.number + 1
         self._prepared = {
@@ -119,6 +117,7 @@ class Checkpointer:
             states = {label: s.tables for label, s in saved.items() if s.tables}
             checkpoint = Checkpoint(number, manifest, states)
         self._cut = time.monotonic() - self._begun
+        self.pending = True
         self._written.clear()
         self._thread = threading.Thread(target=self._write, args=(checkpoint,), name="eventide-checkpoint", daemon=True)
         self._thread.start()
@@ -134,6 +133,8 @@ class Checkpointer:
             self._error = error
         self._written.set()
         self._wake()
+        if self._store is not None:
+            self._store.clear()
 
     def poll(self, *, wait: bool = False) -> Done | None:
         """Commit what has become durable, and return it; None when there is nothing (yet).
@@ -148,10 +149,10 @@ class Checkpointer:
         EventideError
             It could not be written, or a sink could not commit it.
         """
-        if self._thread is None or not (wait or self._written.is_set()):
+        if not self.pending or not (wait or self._written.is_set()):
             return None
-        self._thread.join()
-        self._thread = None
+        self._written.wait()
+        self.pending = False
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -174,7 +175,7 @@ class Checkpointer:
         self._store.delete_savepoint(name)
 
     def close(self) -> None:
-        """Wait until nothing is being written any more."""
+        """Wait until nothing is written or removed any more."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None

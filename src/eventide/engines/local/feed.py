@@ -34,7 +34,7 @@ class Item:
 WAKE = Item("")
 """Brings nothing; wakes the loop."""
 
-Items: TypeAlias = "queue.Queue[Item]"
+Items: TypeAlias = "queue.SimpleQueue[Item]"
 
 
 class Feed:

@@ -95,7 +95,7 @@ class Loop:
         self._options = options
         self._stop = stop
         self._on_progress = on_progress
-        self._items: Items = queue.Queue()
+        self._items: Items = queue.SimpleQueue()
         self._feeds: dict[str, Feed] = {}
         self._positions: dict[str, dict[str, Position]] = {label: {} for label in plan.sources}
         self._resumed = 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import weakref
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from eventide.engines.local.durable_files import CheckedFile, write_file
+from eventide.log.checksum import crc32
 from eventide.model.state import State
 
 __all__ = ["StateFiles", "read_states"]
@@ -107,7 +107,7 @@ def read_states(folder: Path, entries: Mapping[str, Mapping[str, Mapping[str, An
                 with pa.memory_map(str(folder / file)) as mapped:
                     files[file] = mapped.read_buffer()
             data = files[file].slice(entry["offset"], entry["length"])
-            if data.size != entry["length"] or zlib.crc32(memoryview(data)) != entry["crc"]:
+            if data.size != entry["length"] or crc32(memoryview(data)) != entry["crc"]:
                 msg = f"{file} is not what was written (table {name!r} of {task!r})"
                 raise ValueError(msg)
             states[task][name] = pa.ipc.open_stream(data).read_all()
@@ -125,7 +125,7 @@ def _write_pack(path: Path, small: list[tuple[dict[str, Any], pa.Buffer]]) -> in
     pieces: list[bytes] = []
     at = 0
     for entry, data in small:
-        entry.update(file=path.name, offset=at, length=data.size, crc=zlib.crc32(memoryview(data)))
+        entry.update(file=path.name, offset=at, length=data.size, crc=crc32(memoryview(data)))
         padding = -data.size % _ALIGN
         pieces += [data.to_pybytes(), bytes(padding)]
         at += data.size + padding

@@ -30,6 +30,7 @@ from eventide.kernel.aggregates.columns import Column, numbers_of
 from eventide.kernel.aggregates.narrow import narrow_columns, widen_columns
 from eventide.kernel.compiled import have_compiler
 from eventide.kernel.keys_words import NO_MASK, Mask
+from eventide.kernel.recycled import Recycled
 
 __all__ = ["CUT", "Moments"]
 
@@ -118,9 +119,9 @@ class Moments:
         held = self._ints[slots]
         return {name: pa.array(held[:, i]) for i, name in enumerate(_NAMES[: held.shape[1]])}
 
-    def compact(self, slots: Slots) -> State:
+    def compact(self, slots: Slots, memory: Recycled) -> State:
         """Return the state of slots as columns that are as narrow as what they hold; for many slots."""
-        return narrow_columns(_NARROW[: self._ints.shape[1]], slots, self._ints)
+        return narrow_columns(_NARROW[: self._ints.shape[1]], slots, self._ints, memory)
 
     def restore(self, slots: Slots, columns: Mapping[str, pa.Array]) -> None:
         """Put a snapshot's rows into empty slots, in either form."""

@@ -17,6 +17,7 @@ from eventide.kernel.aggregates.lists import collect, exact_quantile, n_unique, 
 from eventide.kernel.aggregates.moments import OfMoments, moments, sum_
 from eventide.kernel.aggregates.row_count import RowCount
 from eventide.kernel.aggregates.sketch import sketch_quantile
+from eventide.kernel.recycled import Recycled
 from eventide.model.aggregate import Aggregate
 from eventide.model.schema import aggregate_type
 
@@ -117,12 +118,13 @@ class Accumulators:
         self.names = [name for name, _ in aggregates]
         self.types = [_checked(a, schema) for _, a in aggregates]
         self._made_of = (tuple(aggregates), schema)
+        self._memory = Recycled()
         self._make()
 
     def another(self) -> Accumulators:
         """Return an empty set of the same aggregates, without checking them again."""
         new = object.__new__(Accumulators)
-        new.names, new.types, new._made_of = self.names, self.types, self._made_of
+        new.names, new.types, new._made_of, new._memory = self.names, self.types, self._made_of, self._memory
         new._make()
         return new
 
@@ -207,7 +209,9 @@ class Accumulators:
         """Return the same in few bytes; which columns there are depends on what they hold."""
         columns: State = {}
         for i, store in enumerate(self._stores):
-            held = store.compact(slots) if isinstance(store, Moments | RowCount) else store.snapshot(slots)
+            held = (
+                store.compact(slots, self._memory) if isinstance(store, Moments | RowCount) else store.snapshot(slots)
+            )
             columns |= {f"{i}.{name}": array for name, array in held.items()}
         return columns
 

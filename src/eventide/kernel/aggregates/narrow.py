@@ -17,6 +17,7 @@ import pyarrow as pa
 from eventide.kernel.aggregates.accumulator import Slots, State, plain_array
 from eventide.kernel.aggregates.binned_plain import NO_TOP, bounds_of, tops_of
 from eventide.kernel.compiled import have_compiler
+from eventide.kernel.recycled import Recycled
 
 __all__ = ["narrow_columns", "widen_columns"]
 
@@ -24,13 +25,13 @@ Int64Array = npt.NDArray[np.int64]
 
 _TOPS = ("top1", "top2")
 _NO_TOP = -128
-_SAMPLE = 65_536
+_SAMPLE = 16_384
 _SPREAD = 2_654_435_761
 _CHUNK = 16_384
 _TYPES = {1: pa.int8(), 2: pa.int16(), 4: pa.int32(), 8: pa.int64()}
 
 
-def narrow_columns(names: Sequence[str], slots: Slots, ints: Int64Array) -> State:
+def narrow_columns(names: Sequence[str], slots: Slots, ints: Int64Array, memory: Recycled) -> State:
     """Return words of slots as columns that own their memory.
 
     Parameters
@@ -41,6 +42,8 @@ def narrow_columns(names: Sequence[str], slots: Slots, ints: Int64Array) -> Stat
         Which slots, in order.
     ints
         The words by slot.
+    memory
+        Where the columns are put.
     """
     if not have_compiler():
         return _narrow_plain(names, slots, ints)
@@ -55,7 +58,7 @@ def narrow_columns(names: Sequence[str], slots: Slots, ints: Int64Array) -> Stat
         sizes = [_room(int(width), slots.size) for width in widths]
         starts = np.zeros(widths.size, np.int64)
         starts[1:] = np.cumsum(sizes[:-1])
-        out = np.empty(sum(sizes), np.uint8)
+        out = memory.take(sum(sizes))
         if narrow(slots, ints, widths, starts, out):
             break
     columns: State = {}

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from eventide.kernel.aggregates.accumulator import Slots, State, Store, Times, grown, plain_array
 from eventide.kernel.aggregates.binned import Moments
+from eventide.kernel.recycled import Recycled
 
 __all__ = ["RowCount"]
 
@@ -103,7 +104,7 @@ class RowCount:
         """Return the state of slots as columns."""
         return {"nulls": pa.array(self._nulls[slots] if self._nulls.size else np.zeros(slots.size, np.int64))}
 
-    def compact(self, slots: Slots) -> State:
+    def compact(self, slots: Slots, memory: Recycled) -> State:
         """Return the same; nothing where there are no nulls."""
         return self.snapshot(slots) if self._nulls.size and self._nulls[slots].any() else {}
 

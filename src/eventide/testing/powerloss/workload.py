@@ -234,6 +234,7 @@ class Workload:
         tables = {"count": {"panes": table([(first, count)])}, "join": {"left": table([(first, 1)])}}
         with self._step("save", number=self._number, ranges=ranges, rows=[first, count]):
             self._store.save(Checkpoint(self._number, manifest, tables))
+            self._store.clear()
         with self._step("sinks commit", number=self._number):
             for name, sink in self._sinks.items():
                 sink.commit(self._number, states[name])
