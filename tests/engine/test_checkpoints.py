@@ -470,3 +470,18 @@ def test_what_is_let_go_has_no_name_at_once_and_no_room_after_a_while(tmp_path: 
     assert store.numbers() == [2] and len(list(store.folder.iterdir())) == 2
     store.clear()
     assert [p.name for p in store.folder.iterdir()] == ["chk-00000002"]
+
+
+def test_what_was_loaded_and_not_touched_is_linked_not_written(tmp_path: Path) -> None:
+    big = table(100_000)
+    first = CheckpointStore(tmp_path, "p").save(Checkpoint(1, {}, {"t": {"big": big, "small": table(3)}}))
+    store = CheckpointStore(tmp_path, "p", keep=1)
+    found = store.load()
+    assert found is not None
+    size = store.save(
+        Checkpoint(2, {}, {"t": {"renamed": found.states["t"]["big"], "small": found.states["t"]["small"]}})
+    )
+    store.clear()
+    again = CheckpointStore(tmp_path, "p").load()
+    assert size < first / 50 and again is not None and store.numbers() == [2]
+    assert again.states["t"]["renamed"].equals(big) and again.states["t"]["small"].equals(table(3))

@@ -174,7 +174,9 @@ class CheckpointStore:
             path = self._path(numbers[-1])
         manifest = self.manifest(path)
         try:
-            return Checkpoint(int(manifest["number"]), manifest, read_states(path, manifest["states"]))
+            states = read_states(path, manifest["states"])
+            self._files.loaded(path, manifest["states"], states)
+            return Checkpoint(int(manifest["number"]), manifest, states)
         except _DAMAGED as error:
             raise _unreadable(path, error) from error
 

@@ -36,7 +36,7 @@ class StateFiles:
 
     def __init__(self, *, links: bool = True) -> None:
         self._links = links
-        self._before: dict[tuple[str, str], tuple[Callable[[], pa.Table | None], dict[str, Any]]] = {}
+        self._before: dict[int, tuple[Callable[[], pa.Table | None], dict[str, Any]]] = {}
         self._folder = Path()
 
     def write(
@@ -45,7 +45,7 @@ class StateFiles:
         """Write and sync all tables; return where each one is, and how many bytes were written."""
         entries: dict[str, dict[str, dict[str, Any]]] = {}
         written = number = 0
-        self._now: dict[tuple[str, str], tuple[Callable[[], pa.Table | None], dict[str, Any]]] = {}
+        self._now: dict[int, tuple[Callable[[], pa.Table | None], dict[str, Any]]] = {}
         small: list[tuple[dict[str, Any], pa.Buffer]] = []
         for task, tables in sorted(states.items()):
             entries[task] = {}
@@ -54,11 +54,9 @@ class StateFiles:
                     entry: dict[str, Any] = {}
                     small.append((entry, _as_buffer(table)))
                 else:
-                    entry = self._link(folder, (task, name), table) or _large(
-                        folder / f"{checkpoint:08d}-{number:04d}.arrow", table
-                    )
+                    entry = self._link(folder, table) or _large(folder / f"{checkpoint:08d}-{number:04d}.arrow", table)
                     written += 0 if entry.pop("linked", False) else entry["length"]
-                    self._now[task, name] = weakref.ref(table), entry
+                    self._now[id(table)] = weakref.ref(table), entry
                     number += 1
                 entries[task][name] = entry
         if small:
@@ -69,8 +67,21 @@ class StateFiles:
         """Say that the checkpoint is complete, under its final name: the next one may link to its files."""
         self._before, self._folder = self._now, folder
 
-    def _link(self, folder: Path, key: tuple[str, str], table: pa.Table) -> dict[str, Any] | None:
-        reference, entry = self._before.get(key, (None, {}))
+    def loaded(
+        self, folder: Path, entries: Mapping[str, Mapping[str, Mapping[str, Any]]], states: Mapping[str, State]
+    ) -> None:
+        """Say which tables a complete checkpoint holds that was read: the next one may link to its files."""
+        known = self._before if folder == self._folder else {}
+        self._before = known | {
+            id(table): (weakref.ref(table), dict(entries[task][name]))
+            for task, tables in states.items()
+            for name, table in tables.items()
+            if entries[task][name]["file"] != _PACK
+        }
+        self._folder = folder
+
+    def _link(self, folder: Path, table: pa.Table) -> dict[str, Any] | None:
+        reference, entry = self._before.get(id(table), (None, {}))
         if not self._links or reference is None or reference() is not table:
             return None
         try:

@@ -10,7 +10,7 @@ to the port ``late``. Such events are kept apart in blocks of their own by the n
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ from eventide.kernel.window.order import time_span
 from eventide.kernel.window.results import ResultWriter
 from eventide.kernel.window.roster import MOST_KEYS, Roster
 from eventide.kernel.window.saved import SavedPanes, columns_of, pane_of
+from eventide.kernel.window.waiting import Place, WaitingPanes
 from eventide.model.aggregate import Aggregate
 from eventide.model.batch import WATERMARK_COLUMN, visible
 from eventide.model.graph import Window
@@ -148,6 +149,8 @@ class AlignedWindowMachine:
         self._fill = 0  # groups per pane of the last block that was dropped
         self._room = 256  # groups of the last window that was merged
         self._saved = SavedPanes()
+        self._waiting = WaitingPanes(self._groups)
+        self._rested = False  # whether a step has passed since the state was restored
         self._roster: Roster | None = None  # keys that panes begin with
         self._tries = 0  # how often in a row the roster did not fit
         self._dropped: list[Block] = []  # large and done; memory is given back by later steps
@@ -180,6 +183,8 @@ class AlignedWindowMachine:
         """Take one step: its rows by the watermark before it, then its watermark."""
         if self._dropped:
             self._dropped.pop()
+        if self._waiting:
+            self._take_back()
         late = None
         batch = step.batch
         if batch is not None and batch.num_rows:
@@ -300,6 +305,10 @@ class AlignedWindowMachine:
             start = self._grid.pane_start(first)
             return self._spares.pop().again(first, start=start, pane=self._grid.pane, roster=self._roster)
         room = min(self._fill + (self._fill >> 3), 1 << 24) * (stop - first)
+        room = min(room, max(_ROOM, self._fill + (self._fill >> 3)))
+        return self._new_block(first, stop, room=room, roster=self._roster)
+
+    def _new_block(self, first: int, stop: int, *, room: int, roster: Roster | None = None) -> Block:
         return Block(
             first,
             stop,
@@ -309,8 +318,8 @@ class AlignedWindowMachine:
             accumulators=self._empty.another(),
             fused=self._fused,
             spares=self._spares,
-            roster=self._roster,
-            capacity=max(256, min(room, max(_ROOM, self._fill + (self._fill >> 3)))),
+            roster=roster,
+            capacity=max(256, room),
         )
 
     def _make_keys(self, capacity: int) -> KeyIndex:
@@ -320,6 +329,9 @@ class AlignedWindowMachine:
 
     def _close(self, closed: int) -> list[Emit]:
         """Emit the windows up to `closed`, and drop the blocks that no window needs any more."""
+        for skip, pane in self._waiting.places:
+            if self._grid.first_window(pane) + skip <= closed:
+                self._restore_pane((skip, pane), self._waiting.take((skip, pane), whole=True))
         writer = self._writer
         if self._grid.overlap == 1:
             for block in self._blocks[0]:
@@ -437,40 +449,67 @@ class AlignedWindowMachine:
     @property
     def nbytes(self) -> int:
         """Bytes of state held."""
-        return sum(block.nbytes for held in self._blocks for block in held)
+        return self._waiting.nbytes + sum(block.nbytes for held in self._blocks for block in held)
 
     def snapshot(self) -> State:
         """Return the open panes, one row per key and pane, and the watermark."""
         since = (self._closed + 1) * self._grid.per_slide
         time = pa.table({"watermark": pa.array([self._watermark], pa.int64())})
-        return {**self._saved.tables(self._blocks, groups=self._groups, since=since), "time": time}
+        blocks = self._saved.tables(self._blocks, groups=self._groups, since=since)
+        return {**blocks, **dict(self._waiting.tables()), "time": time}
 
     def restore(self, state: State) -> None:
         """Take over a state, in place of what is held."""
         self._clear()
         self._watermark = state["time"].column("watermark")[0].as_py()
         self._closed = self._grid.closed(self._watermark)
-        panes = [(place, table) for name, table in state.items() if (place := pane_of(name)) is not None]
-        for (skip, pane), table in panes:
-            self._restore_pane(self._blocks[skip], pane, table)
-        if panes:
-            self._fill = max(table.num_rows for _, table in panes)
+        for place, table in self._waiting.sort(state):
+            self._restore_pane(place, table)
+        large = {place: t.num_rows for place, t in ((pane_of(n), t) for n, t in state.items()) if place is not None}
         for name, table in select_groups(state, self._groups).items():
-            if name.startswith("panes/") and table.num_rows:
-                self._restore_panes(table.combine_chunks())
+            if name.startswith("panes/"):
+                self._restore_panes(self._restore_late(table.combine_chunks(), large))
+        self._fill = max(self._fill, 0, *large.values())
 
-    def _restore_pane(self, held: list[Block], pane: int, table: pa.Table) -> None:
-        """Take over the groups of one pane, which several machines may have written."""
-        block = self._block(pane, pane + 1)
-        block.load(columns_of(table, "key."), columns_of(table, "state."), table.num_rows)
+    def _restore_late(self, table: pa.Table, large: Iterable[Place]) -> pa.Table:
+        """Take over groups whose panes have a table of their own too, as after a restore; return the others."""
+        for skip, pane in large:
+            its = (table.column("skip").to_numpy() == skip) & (table.column("pane").to_numpy() == pane)
+            if its.any():
+                self._restore_pane((skip, pane), table.filter(pa.array(its)))
+                table = table.filter(pa.array(~its))
+        return table
+
+    def _take_back(self) -> None:
+        """Read a part of what waits; not with the first step, whose results are waited for."""
+        if self._rested:
+            place = self._waiting.places[0]
+            self._restore_pane(place, self._waiting.take(place))
+        self._rested = True
+
+    def _restore_pane(self, place: Place, table: pa.Table) -> None:
+        """Take over groups of a pane, which several machines may have written; it may have got events since."""
+        skip, pane = place
+        held = self._blocks[skip]
         at = bisect.bisect_right(held, pane, key=_first_pane)
-        if at > 0 and held[at - 1].first == pane:
-            held[at - 1].absorb_all(block)
-        else:
+        there = held[at - 1] if at > 0 and pane < held[at - 1].stop else None
+        block = self._new_block(pane, pane + 1, room=max(table.num_rows, 0 if there else self._fill))
+        block.load(columns_of(table, "key."), columns_of(table, "state."), table.num_rows)
+        if there is None:
             held.insert(at, block)
+        elif there.stop - there.first > 1:
+            groups = block.groups(pane, pane + 1)
+            there.absorb(block, groups, groups.panes)
+        elif there.size < block.size:
+            block.absorb_all(there)
+            held[at - 1] = block
+        else:
+            there.absorb_all(block)
 
     def _restore_panes(self, table: pa.Table) -> None:
         """Take over groups of panes with few groups."""
+        if not table.num_rows:
+            return
         panes = table.column("pane").to_numpy()
         skips = table.column("skip").to_numpy()
         order = np.lexsort((panes, skips))

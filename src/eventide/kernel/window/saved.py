@@ -1,8 +1,9 @@
 """The panes of a machine as tables of its state: what has not changed is the very same table the next time.
 
 A block of one pane with many groups is a table ``pane/SKIP/PANE/LOW-HIGH`` of its own: `SKIP` windows missed, the key
-groups LOW to HIGH of the machine that wrote it. Others are put together, 64 panes at a time, in tables ``panes/N`` that
-have a column for what is in that name and one for the key group.
+groups LOW to HIGH of the machine that wrote it; ``/rest`` follows where it has waited since a restore (`waiting`).
+Others are put together, 64 panes at a time, in tables ``panes/N`` that have a column for what is in that name and one
+for the key group.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from eventide.kernel.aggregates.accumulator import plain_array
 from eventide.kernel.window.blocks import Block
 from eventide.model.state import GROUP_COLUMN, State, group_array
 
-__all__ = ["LARGE", "SavedPanes", "columns_of", "pane_of"]
+__all__ = ["LARGE", "SavedPanes", "columns_of", "groups_of", "pane_of"]
 
 LARGE = 4_096
 """Groups from which on a pane is a table of its own."""
@@ -85,6 +86,18 @@ def pane_of(name: str) -> tuple[int, int] | None:
     """
     kind, *parts = name.split("/")
     return (int(parts[0]), int(parts[1])) if kind == "pane" else None
+
+
+def groups_of(name: str) -> range:
+    """Return the key groups of a table of one pane.
+
+    Examples
+    --------
+    >>> groups_of("pane/0/-12/128-256")
+    range(128, 256)
+    """
+    low, high = name.split("/")[3].split("-")
+    return range(int(low), int(high))
 
 
 def columns_of(table: pa.Table, prefix: str) -> dict[str, pa.Array]:
