@@ -52,7 +52,7 @@ ENGINES := $(basename $(notdir $(wildcard tests/engines/requirements/*.txt)))
 
 .venvs/engine-%/.done: tests/engines/requirements/%.txt pyproject.toml
 	test -x .venvs/engine-$*/bin/python || $(PYTHON) -m venv .venvs/engine-$*
-	.venvs/engine-$*/bin/python -m pip install --quiet --disable-pip-version-check -r $< --editable '.[fast,testing,$*]'
+	.venvs/engine-$*/bin/python -m pip install --quiet --disable-pip-version-check -r $< --editable '.[fast,kafka,testing,$*]'
 	touch $@
 
 engine-environments: $(ENGINES:%=.venvs/engine-%/.done)

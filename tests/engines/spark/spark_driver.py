@@ -28,10 +28,10 @@ SMALL = {"batch_rows": 1500, "batch_bytes": 1, "buckets": 4, "conf": BRIEF}
 class Driver:
     """One life of a driver, with the JVM that it starts, in a session of its own."""
 
-    def __init__(self, folder: Path, *, place: str = "", **options: Any) -> None:
+    def __init__(self, folder: Path, *, place: str = "", program: str = victim.__file__, **options: Any) -> None:
         self.folder = folder
         self._log = (folder / "driver.log").open("ab")
-        command = [sys.executable, victim.__file__, str(folder), json.dumps({**SMALL, **options}), place]
+        command = [sys.executable, program, str(folder), json.dumps({**SMALL, **options}), place]
         self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log, start_new_session=True)
 
     @property

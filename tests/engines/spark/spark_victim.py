@@ -78,9 +78,13 @@ def die_at(place: str) -> None:
 def main() -> None:
     """Run it."""
     die_at(sys.argv[3] if len(sys.argv) > 3 else "")
-    folder = Path(sys.argv[1])
+    run(flow(Path(sys.argv[1]), Path(sys.argv[1])))
+
+
+def run(pipeline: Pipeline) -> None:
+    """Run a pipeline as the command line says, and tell of the result."""
     options = json.loads(sys.argv[2])
-    result = ev.run(flow(folder, folder), engine="spark", checkpoint=str(folder / "checkpoints"), **options)
+    result = ev.run(pipeline, engine="spark", checkpoint=str(Path(sys.argv[1]) / "checkpoints"), **options)
     print(json.dumps({"balanced": result.ledger_balanced, "stopped": result.stopped, "late": result.late}))
 
 
