@@ -1,5 +1,5 @@
 # make demo   install, run the main job, say where to look
-# make test   install what the tests need and run them (Kafka, Flink and Spark have targets of their own)
+# make test   install what the tests need, Kafka and the engines included, and run them
 # make check  lint, types, layers and the fast tests, in two minutes
 # make fuzz   the long random tests
 # make soak   random faults for ten minutes (MINUTES=60), outputs compared all the time
@@ -7,7 +7,7 @@
 # make bench-peers  the peers' environments
 # make engine-environments  one for each distributed engine, whose pins exclude one another
 # make bench-engines  each engine through eventide, beside the same work written by hand for it
-# make test-engines  the engines' own tests, each in its environment: make test-beam
+# make test-engines  the engines' own tests, each in its environment: make test-flink, test-spark, test-beam
 # make test-kafka  what needs a Kafka broker, which is fetched from Maven Central
 
 PYTHON ?= python3
@@ -25,7 +25,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check lint types layers docs servers fuzz soak bench bench-peers conform clean \
-        engine-environments test-engines test-kafka bench-engines
+        engine-environments test-engines test-kafka test-same bench-engines
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -61,8 +61,13 @@ engine-environments: $(ENGINES:%=.venvs/engine-%/.done)
 test-%: .venvs/engine-%/.done
 	PATH="$(abspath .venvs/engine-$*/bin):$$PATH" .venvs/engine-$*/bin/python -m pytest -q --doctest-modules src/eventide/engines/$* tests/engines/$*
 
-test-engines: $(VENV)/.dev $(ENGINES:%=test-%)
-	$(BIN)/pytest -q tests/engines/test_same_results.py tests/engines/test_docs_example.py
+# One pipeline on every engine, the same rows: the engines one after the other, each in one process.
+SAME := tests/engines/test_same_results.py tests/engines/test_docs_example.py
+
+test-same: $(VENV)/.dev engine-environments
+	$(BIN)/pytest -q $(SAME)
+
+test-engines: $(VENV)/.dev $(ENGINES:%=test-%) test-same
 
 test-kafka: $(VENV)/.dev
 	$(BIN)/pytest -m 'kafka and not fuzz' tests/connectors tests/contract tests/crash tests/docs tests/unit
@@ -97,12 +102,14 @@ servers:
 	        || echo "could not install:$$missing"; \
 	fi
 
-test: $(VENV)/.dev .venvs/beam/.done .venvs/engine-beam/.done servers lint types layers
+test: $(VENV)/.dev .venvs/beam/.done engine-environments servers lint types layers
 	EVENTIDE_HYPOTHESIS=ci EVENTIDE_BEAM_PYTHON=$(abspath .venvs/beam/bin/python) EVENTIDE_SOAK_MINUTES=$(SOAK) \
-	    $(BIN)/pytest -n 2 --dist worksteal -m 'not fuzz and not kafka'
+	    $(BIN)/pytest -n 2 --dist worksteal -m 'not fuzz and not kafka' $(SAME:%=--ignore=%)
 	# the same without the compiled kernels: they are optional and must change nothing
 	EVENTIDE_COMPILED=0 EVENTIDE_HYPOTHESIS=fast $(BIN)/pytest -q -n 2 -m 'not slow and not fuzz' tests/kernel tests/joins tests/property tests/keyed tests/engine
+	$(MAKE) test-kafka
 	$(MAKE) test-beam
+	$(MAKE) test-same
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python tests/fuzz/fuzz_run.py --count 100000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -25,6 +26,9 @@ def test_the_example_runs(engine: str, tmp_path: Path) -> None:
     if not python.exists():
         absent = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         absent(f"no environment for {engine}: `make engine-environments` makes it")
+    java = shutil.which("java") is not None or "JAVA_HOME" in os.environ
+    if engine != "beam" and not java and os.environ.get("CI") != "true":
+        pytest.skip(f"{engine} needs Java (Debian: apt-get install openjdk-17-jre-headless)")
     block = re.search(r"```sh\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     assert block is not None and block[1].count("--engine local") == 2
     told = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -49,7 +50,13 @@ def _python(engine: str) -> Path:
     if not path.exists():
         absent = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         absent(f"no environment for {engine}: `make engine-environments` makes it")
+    if engine != "beam" and not _java() and os.environ.get("CI") != "true":
+        pytest.skip(f"{engine} needs Java (Debian: apt-get install openjdk-17-jre-headless)")
     return path
+
+
+def _java() -> bool:
+    return shutil.which("java") is not None or "JAVA_HOME" in os.environ
 
 
 @functools.cache
