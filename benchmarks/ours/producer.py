@@ -1,6 +1,7 @@
 """The producing process of the latency benchmark: one batch every 10 ms into the log, each with an fsync.
 
-Batch ``k`` holds events of the 10 ms of event time that begin ``k`` times 10 ms after the epoch, in order. The moments
+Batch ``k`` holds events of the 10 ms of event time that begin ``k`` times 10 ms after the epoch, in order. Like that of
+an instrument it is made when its time has come, and appended at once. The moments
 just before and just after every append (monotonic clock, ns, the same in all processes) go to standard output.
 """
 
@@ -35,15 +36,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--ticks", type=int, required=True)
     args = parser.parse_args()
-    parts = [batch_of(number, args.rows) for number in range(args.ticks)]
     moments = np.zeros((args.ticks, 2), np.int64)
     with Log(args.folder, fsync="each") as log:
         writer = log.writer(TOPIC)
         start = time.monotonic_ns()
-        for number, part in enumerate(parts):
+        for number in range(args.ticks):
             wait = start + number * TICK_NS - time.monotonic_ns()
             if wait > 0:
                 time.sleep(wait / 1e9)
+            part = batch_of(number, args.rows)
             moments[number, 0] = time.monotonic_ns()
             writer.append(part)
             moments[number, 1] = time.monotonic_ns()

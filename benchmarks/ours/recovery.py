@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
@@ -36,6 +37,7 @@ class Victim:
     def __init__(self, keys: int) -> None:
         data.FOLDER.mkdir(parents=True, exist_ok=True)
         self.folder = Path(tempfile.mkdtemp(prefix="recovery-", dir=data.FOLDER))
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         self._keys = keys
         self._rows = int(ROWS_PER_KEY * keys * FILLED)
         with Log(self.folder / "log", fsync="os") as log:

@@ -220,3 +220,38 @@ def test_rows_of_transactions_go_with_their_events(tmp_path: Path) -> None:
             fresh.reader("a", start={0: 2}).read()
         with pytest.raises(LogError, match="deleted by retention"):
             slow.read()
+
+
+DECIDED = """
+import os, signal, sys
+import pyarrow as pa
+from eventide.log import Log
+from eventide.log.transaction import Transaction
+
+own = Transaction._decide
+
+def then_die(self, state):
+    own(self, state)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Transaction._decide = then_die
+log = Log(sys.argv[1])
+with log.transaction(owner="o") as transaction:
+    transaction.append("a", pa.record_batch({"x": [1, 2, 3]}))
+    if sys.argv[2] == "prepare":
+        transaction.prepare()
+"""
+
+
+@pytest.mark.parametrize("how", ["commit", "prepare"])
+def test_what_was_decided_is_seen_although_its_process_died_at_once(tmp_path: Path, how: str) -> None:
+    with Log(tmp_path) as log:
+        log.create_topic("a", pa.schema([("x", pa.int64())]))
+        with log.reader("a") as reader:
+            assert reader.read() == []
+            assert subprocess.run([sys.executable, "-c", DECIDED, str(tmp_path), how], check=False).returncode == -9
+            if how == "prepare":
+                (number,) = log.prepared("o")
+                assert reader.read() == []
+                log.commit_prepared(number)
+            assert reader.read(timeout=5)[0].batch.column("x").to_pylist() == [1, 2, 3]

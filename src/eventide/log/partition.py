@@ -201,13 +201,8 @@ class PartitionWriter:
             return body
         return frame.encode(conform(batch, self.topic), self.topic.event_time)
 
-    def sync(self, *, show: bool = True) -> int:
+    def sync(self) -> int:
         """Make everything appended so far durable, show it to readers, and return the offset after it.
-
-        Parameters
-        ----------
-        show
-            False keeps it from readers until `show` (a transaction commits in between).
 
         Raises
         ------
@@ -218,8 +213,7 @@ class PartitionWriter:
             self._check()
             end = self._end
         self._sync_to(end)
-        if show:
-            self.show()
+        self.show()
         return end
 
     def show(self) -> None:

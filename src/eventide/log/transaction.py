@@ -157,15 +157,15 @@ class Transaction:
             raise LogError(msg, hint="append the events in another transaction")
         try:
             for writer in self._last:
-                writer.sync(show=False)
+                # Readers come as far as this and wait for the decision. Shown after it, the events of a process that is
+                # killed in between would be hidden until the next writer opens the partition.
+                writer.sync()
             self._decide(state)
         except BaseException:
             with contextlib.suppress(LogError):  # what failed first is what matters; unrecorded means hidden
                 self.abort()
             raise
         self._state = state
-        for writer in self._last:
-            writer.show()
         self._states.changed()
 
     def abort(self) -> None:
