@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from eventide import registry
+from servers.engines import python_of
 
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENTS = Path(os.environ.get("EVENTIDE_ENGINES", ROOT / ".venvs"))
 PAGE = ROOT / "docs" / "how-to" / "from-laptop-to-cluster.md"
 COMMAND = """eventide() { python -c 'from eventide.cli import main; main()' "$@"; }\n"""
 
@@ -22,13 +21,7 @@ COMMAND = """eventide() { python -c 'from eventide.cli import main; main()' "$@"
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", [n for n in ("beam", "flink", "spark") if n in registry.names("engine")])
 def test_the_example_runs(engine: str, tmp_path: Path) -> None:
-    python = ENVIRONMENTS / f"engine-{engine}" / "bin" / "python"
-    if not python.exists():
-        absent = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        absent(f"no environment for {engine}: `make engine-environments` makes it")
-    java = shutil.which("java") is not None or "JAVA_HOME" in os.environ
-    if engine != "beam" and not java and os.environ.get("CI") != "true":
-        pytest.skip(f"{engine} needs Java (Debian: apt-get install openjdk-17-jre-headless)")
+    python = python_of(engine)
     block = re.search(r"```sh\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     assert block is not None and block[1].count("--engine local") == 2
     told = {}

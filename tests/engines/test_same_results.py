@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,9 +17,9 @@ import pytest
 from eventide import registry
 from eventide.testing.same_pipelines import CASES, write_inputs
 from eventide.testing.same_results import Outcome, compare, outcomes
+from servers.engines import python_of
 
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENTS = Path(os.environ.get("EVENTIDE_ENGINES", ROOT / ".venvs"))
 ENGINES = [n for n in ("beam", "flink", "spark") if n in registry.names("engine")]
 LONGEST = 1200  # seconds for all pipelines of an engine, its start-up included
 
@@ -45,24 +44,10 @@ def wanted(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Outco
     return made
 
 
-def _python(engine: str) -> Path:
-    path = ENVIRONMENTS / f"engine-{engine}" / "bin" / "python"
-    if not path.exists():
-        absent = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        absent(f"no environment for {engine}: `make engine-environments` makes it")
-    if engine != "beam" and not _java() and os.environ.get("CI") != "true":
-        pytest.skip(f"{engine} needs Java (Debian: apt-get install openjdk-17-jre-headless)")
-    return path
-
-
-def _java() -> bool:
-    return shutil.which("java") is not None or "JAVA_HOME" in os.environ
-
-
 @functools.cache
 def _outcomes(engine: str, inputs: Path) -> dict[str, Outcome]:
     """Run all pipelines on an engine, in its environment, in one process: some take long to start."""
-    python = _python(engine)
+    python = python_of(engine)
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "VIRTUAL_ENV": str(python.parents[1])}
     environment["PATH"] = f"{python.parent}{os.pathsep}{environment['PATH']}"
     command = [str(python), "-m", "eventide.testing.same_results", "--engine", engine, "--inputs", str(inputs)]
@@ -79,7 +64,7 @@ def _outcomes(engine: str, inputs: Path) -> dict[str, Outcome]:
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_same_rows(engine: str, case: str, inputs: Path, wanted: list[Outcome]) -> None:
-    _python(engine)
+    python_of(engine)
     assert compare(wanted, [_outcomes(engine, inputs)[case]]) == {case: ""}
 
 

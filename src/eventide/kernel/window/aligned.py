@@ -468,10 +468,10 @@ class AlignedWindowMachine:
         large = {place: t.num_rows for place, t in ((pane_of(n), t) for n, t in state.items()) if place is not None}
         for name, table in select_groups(state, self._groups).items():
             if name.startswith("panes/"):
-                self._restore_panes(self._restore_late(table.combine_chunks(), large))
+                self._restore_panes(self._restore_beside(table.combine_chunks(), large))
         self._fill = max(self._fill, 0, *large.values())
 
-    def _restore_late(self, table: pa.Table, large: Iterable[Place]) -> pa.Table:
+    def _restore_beside(self, table: pa.Table, large: Iterable[Place]) -> pa.Table:
         """Take over groups whose panes have a table of their own too, as after a restore; return the others."""
         for skip, pane in large:
             its = (table.column("skip").to_numpy() == skip) & (table.column("pane").to_numpy() == pane)
