@@ -23,7 +23,7 @@ from eventide.kernel.keys import KeyIndex
 from eventide.kernel.keys_words import NO_MASK, Mask, buffer_view
 from eventide.kernel.window.blocks import MOST_PANES, Block, Groups, Helpers
 from eventide.kernel.window.filling import Filling
-from eventide.kernel.window.fused import fused
+from eventide.kernel.window.fused import SUMMED, Results, fused
 from eventide.kernel.window.grid import grid_of
 from eventide.kernel.window.order import time_span
 from eventide.kernel.window.results import ResultWriter
@@ -133,6 +133,7 @@ class AlignedWindowMachine:
         self._at_end = node.timestamp == "end"
         self._grid = grid_of(node.window)
         self._empty = Accumulators(self._aggregates, self._schema, event_time)
+        self._sum = self._empty.another()
         self._fused = fused(self._schema, self._keys, self._empty)
         self._writer = ResultWriter(
             window_schema(node, self._schema, self._keys), self._grid, keys=self._make_keys(1), at_end=self._at_end
@@ -343,6 +344,10 @@ class AlignedWindowMachine:
                     writer.add(block, block.groups(self._closed + 1, closed + 1))
         else:
             for first, stop in self._runs(self._due(closed)):
+                found = self._summed(first) if stop - first == 1 else None
+                if found is not None:
+                    writer.add_results(found, first)
+                    continue
                 whole = self._merged(first, stop)
                 if stop - first == 1:
                     writer.add_window(whole, first)
@@ -372,15 +377,19 @@ class AlignedWindowMachine:
 
     def _due(self, closed: int) -> Int64Array:
         """Return the windows up to `closed` that have events and were not emitted yet, in order."""
-        grid = self._grid
-        per_slide, behind = grid.per_slide, grid.per_slide - grid.per_window
         due: set[int] = set()
         for skip, held in enumerate(self._blocks):
             for block in held:
+                if block.stop - block.first == 1 and due.issuperset(self._windows_due(block.first, skip, closed)):
+                    continue
                 for pane in block.occupied().tolist():
-                    oldest = max((pane + behind) // per_slide + skip, self._closed + 1)
-                    due.update(range(oldest, min(pane // per_slide, closed) + 1))
+                    due.update(self._windows_due(pane, skip, closed))
         return np.array(sorted(due), np.int64)
+
+    def _windows_due(self, pane: int, skip: int, closed: int) -> range:
+        """Return the windows of a pane that are due when those up to `closed` are."""
+        oldest = max(self._grid.first_window(pane) + skip, self._closed + 1)
+        return range(oldest, min(pane // self._grid.per_slide, closed) + 1)
 
     def _runs(self, due: Int64Array) -> list[tuple[int, int]]:
         """Cut due windows into runs that one block can hold; a run stops after its last window."""
@@ -395,6 +404,25 @@ class AlignedWindowMachine:
             out.append((first, int(due[stop - 1]) + 1))
             at = stop
         return out
+
+    def _summed(self, window: int) -> Results | None:
+        """Return the results of a window in one pass, or None where its panes hold other keys than the roster."""
+        grid, roster = self._grid, self._roster
+        if self._fused is None or roster is None:
+            return None
+        low = window * grid.per_slide
+        parts: list[Accumulators] = []
+        for skip, held in enumerate(self._blocks):
+            high = low + grid.per_window - skip * grid.per_slide
+            for block in held:
+                if block.first < high and block.stop > low:
+                    if block.stop - block.first > 1 or block.roster is not roster or block.size != roster.size:
+                        return None
+                    parts.append(block.accumulators)
+        if not 0 < len(parts) <= SUMMED:
+            return None
+        self._room = max(256, roster.size + (roster.size >> 3))
+        return self._fused.summed(parts, self._sum, roster)
 
     def _merged(self, first: int, stop: int) -> Block:
         """Return the windows `first` to `stop` as a block whose panes are windows."""

@@ -79,7 +79,7 @@ class Filling:
             return
         helpers = self._helpers
         # To merge what another thread has added costs a pass over the keys.
-        if helpers is None or times.size < 2 * SHARED_ROWS or sum(b.keys.size for b in blocks) > times.size // 8:
+        if helpers is None or times.size < 2 * SHARED_ROWS or sum(b.keys.size for b in blocks) > times.size // 16:
             self._add(blocks, rows, times)
             return
         for block in blocks:

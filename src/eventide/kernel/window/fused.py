@@ -23,16 +23,20 @@ from eventide.kernel.hashing import hash_words
 from eventide.kernel.keys import KeyIndex
 from eventide.kernel.keys_words import NO_MASK, Mask, buffer_view
 from eventide.kernel.window.order import hash_order
+from eventide.kernel.window.roster import Roster
 from eventide.model.batch import Int64Array
 from eventide.model.time import MAX_TIME
 
-__all__ = ["PANES", "PART", "Fused", "Held", "Results", "Rows", "fused"]
+__all__ = ["PANES", "PART", "SUMMED", "Fused", "Held", "Results", "Rows", "fused"]
 
 PANES = 4
 """The compiled pass fills so many panes at a time."""
 
 PART = 1_024
 """Rows that it takes at a time; every block must have room for so many keys."""
+
+SUMMED = 8
+"""Blocks that it sums at a time."""
 
 Rows: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 """Keys and values."""
@@ -150,21 +154,48 @@ class Fused:
         words = index.word_table.dense
         if words is None:
             return None
-        counts = _stores(accumulators)[0]
         if order is None:
             order = hash_order(hash_words(words)).astype(np.int32)
-        rows = counts.rows(order)
-        if rows.size and rows.min() == 0:
-            order = order[rows > 0]
-            rows = rows[rows > 0]
-        found = (one.results(order) if isinstance(one, OfMoments) else (rows, NO_MASK) for one in accumulators.all)
-        return Results(words[order], list(found))
+        return _results(words, accumulators, order)
+
+    def summed(self, parts: Sequence[Accumulators], into: Accumulators, roster: Roster) -> Results | None:
+        """Return the results of up to `SUMMED` blocks together that hold the keys of a roster, or None where nulls are.
+
+        Parameters
+        ----------
+        parts
+            Their state.
+        into
+            Memory for the sum.
+        roster
+            The keys.
+        """
+        from eventide.kernel.window.fused_loops import sum_same
+
+        if any(_stores(part)[0].nulls for part in parts):
+            return None
+        moments = _stores(into)[1]
+        if moments.arrays[0].shape[0] < roster.size:
+            into.resize(roster.size)
+        arrays = [_stores(part)[1].arrays for part in parts]
+        arrays += arrays[:1] * (SUMMED - len(arrays))  # one compiled function for any number
+        sum_same(roster.size, moments.order, *moments.arrays, len(parts), *zip(*arrays, strict=True))
+        return _results(roster.words, into, roster.order)
 
     def clear(self, index: KeyIndex, accumulators: Accumulators) -> None:
         """Make the state of a block empty and keep its memory."""
         index.word_table.clear()
         for store in _stores(accumulators):
             store.clear()
+
+
+def _results(words: Int64Array, accumulators: Accumulators, order: Slots) -> Results:
+    rows = _stores(accumulators)[0].rows(order)
+    if rows.size and rows.min() == 0:
+        order = order[rows > 0]
+        rows = rows[rows > 0]
+    found = (one.results(order) if isinstance(one, OfMoments) else (rows, NO_MASK) for one in accumulators.all)
+    return Results(words[order], list(found))
 
 
 def fused(schema: pa.Schema, keys: tuple[str, ...], accumulators: Accumulators) -> Fused | None:

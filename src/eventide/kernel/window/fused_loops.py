@@ -13,7 +13,7 @@ from eventide.kernel.compiled import compiled
 from eventide.kernel.keys_loops import FREE, NEXT, mix
 from eventide.kernel.window.fused import PART
 
-__all__ = ["add_groups", "add_rows", "add_same"]
+__all__ = ["add_groups", "add_rows", "add_same", "sum_same"]
 
 _S56 = np.uint64(56)
 _NEAR = 4096
@@ -242,3 +242,16 @@ def add_same(count: int, order: int, ints: Any, floats: Any, other_ints: Any, ot
         for k in range(some):
             source[k] = begin + k
         merge_moments(source[:some], source[:some], order, ints, floats, other_ints, other_floats)
+
+
+@compiled
+def sum_same(count: int, order: int, ints: Any, floats: Any, number: int, others: Any, other_floats: Any) -> None:
+    """Write the sum of the first groups of some states (tuples of `SUMMED`) whose keys have the same slots."""
+    slots = np.empty(CUT, np.int32)
+    for begin in range(0, count, CUT):  # few groups at a time: their sum stays in the first-level cache
+        some = slots[: min(CUT, count - begin)]
+        for k in range(some.size):
+            some[k] = begin + k
+        ints[begin : begin + some.size] = others[0][begin : begin + some.size]
+        for n in range(1, number):
+            merge_moments(some, some, order, ints, floats, others[n], other_floats[n])

@@ -48,7 +48,12 @@ class ResultWriter:
         found = block.results() if block.size <= _SORT_AFTER else None
         if found is None:
             self.add(block, block.groups(block.first, block.stop))
-        elif found.words.size:
+        else:
+            self.add_results(found, window)
+
+    def add_results(self, found: Results, window: int) -> None:
+        """Add the results of one window."""
+        if found.words.size:
             self._windows.append(window)
             self._results.append(found)
 
