@@ -70,7 +70,7 @@ test-same: $(VENV)/.dev engine-environments
 test-engines: $(VENV)/.dev $(ENGINES:%=test-%) test-same
 
 test-kafka: $(VENV)/.dev
-	$(BIN)/pytest -m 'kafka and not fuzz' tests/connectors tests/contract tests/crash tests/docs tests/unit
+	$(BIN)/pytest -n 2 --dist worksteal -m 'kafka and not fuzz' tests/connectors tests/contract tests/crash tests/docs tests/unit
 
 install: $(VENV)/.base
 

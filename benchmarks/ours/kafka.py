@@ -3,6 +3,10 @@
 ``arrow`` is many events a message (some 256 KiB), ``json`` one. The bare client reads in blocks of 10,000 messages and
 takes every value, without decoding it; it writes values that are encoded already, in transactions as large as our
 checkpoints. Ours makes Arrow batches of what it reads, and encodes, stages and commits what it writes.
+
+``through`` is from Kafka to Kafka, exactly once: ours a pipeline of the local engine that decodes every event and
+encodes it again, with a checkpoint a second; the bare client hands the values on as they are, with its positions, in a
+transaction a second.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from benchmarks.ours.events import SCHEMA, batches
@@ -20,6 +25,7 @@ from benchmarks.ours.events import versions as common
 from benchmarks.worker import Figures, Job, main_figures
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
+import eventide as ev
 from eventide.registry import open_sink, open_source, resolve
 from eventide.services.kafka import VERSION, Broker
 
@@ -44,9 +50,8 @@ def read_ours(address: str, topic: str, form: str, rows: int) -> float:
 
 def read_bare(address: str, topic: str, messages: int) -> float:
     """Seconds to read all messages and take their values."""
-    settings = {"bootstrap.servers": address, "group.id": "bare", "enable.auto.commit": False}
     started = time.perf_counter()
-    consumer = Consumer({**settings, "auto.offset.reset": "earliest", "isolation.level": "read_committed"})
+    consumer = Consumer(_reading(address, "bare"))
     consumer.assign([TopicPartition(topic, 0, 0)])
     found = size = 0
     while found < messages:
@@ -80,8 +85,7 @@ def write_ours(address: str, topic: str, form: str, parts: list[pa.RecordBatch])
 
 def write_bare(address: str, topic: str, values: list[bytes], *, transactions: int) -> float:
     """Seconds to write all values in so many transactions."""
-    settings = {"bootstrap.servers": address, "transactional.id": f"bare-{topic}", "linger.ms": 5}
-    producer = Producer({**settings, "queue.buffering.max.messages": 2_000_000})
+    producer = Producer(_writing(address, f"bare-{topic}"))
     producer.init_transactions(60)
     size = -(-len(values) // transactions)
     started = time.perf_counter()
@@ -96,6 +100,71 @@ def write_bare(address: str, topic: str, values: list[bytes], *, transactions: i
     seconds = time.perf_counter() - started
     producer.close()
     return seconds
+
+
+def through_ours(address: str, topic: str, form: str, rows: int) -> float:
+    """Seconds of a pipeline that decodes all events and writes them to another topic."""
+    folder = tempfile.mkdtemp(prefix="bench-kafka-checkpoints-")
+    out = new_topic(address, f"{topic}-out-{time.monotonic_ns()}", form)
+    events = ev.read(f"kafka://{address}/{topic}", format=form, schema=SCHEMA, follow=False)
+    try:
+        started = time.perf_counter()
+        written = events.write(f"kafka://{address}/{out}", format=form)
+        done = ev.run(written, checkpoint=folder, checkpoint_interval="1s")
+        seconds = time.perf_counter() - started
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    _same(done.rows_in, rows)
+    return seconds
+
+
+def through_bare(address: str, topic: str, form: str, messages: int) -> float:
+    """Seconds to hand all messages on to another topic."""
+    out = new_topic(address, f"{topic}-out-{time.monotonic_ns()}", form)
+    started = time.perf_counter()
+    consumer = Consumer({**_reading(address, "through"), "fetch.wait.max.ms": 50})
+    producer = Producer({**_writing(address, f"bare-{out}")})
+    producer.init_transactions(60)
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    found, begun = 0, 0.0
+    while found < messages:
+        taken = [m for m in consumer.consume(READ, 0.05) if m.error() is None]
+        if not begun:
+            producer.begin_transaction()
+            begun = time.perf_counter()
+        block = [{"value": m.value()} for m in taken]
+        while block and (sent := producer.produce_batch(out, block)) < len(block):
+            producer.poll(0.05)
+            block = block[sent:]
+        producer.poll(0)
+        found += len(taken)
+        if time.perf_counter() - begun > 1 or found >= messages:
+            at = [TopicPartition(topic, 0, found)]
+            producer.send_offsets_to_transaction(at, consumer.consumer_group_metadata(), 60)
+            producer.commit_transaction(60)
+            begun = 0.0
+    seconds = time.perf_counter() - started
+    consumer.close()
+    producer.close()
+    return seconds
+
+
+def new_topic(address: str, topic: str, form: str) -> str:
+    """Make a topic of one partition."""
+    sink = open_sink(f"kafka://{address}/{topic}", {"format": form, "partitions": 1})
+    sink.open(SCHEMA, None)
+    sink.close()
+    return topic
+
+
+def _reading(address: str, group: str) -> dict[str, Any]:
+    settings = {"bootstrap.servers": address, "group.id": group, "enable.auto.commit": False}
+    return {**settings, "auto.offset.reset": "earliest", "isolation.level": "read_committed"}
+
+
+def _writing(address: str, name: str) -> dict[str, Any]:
+    settings = {"bootstrap.servers": address, "transactional.id": name, "linger.ms": 5}
+    return {**settings, "queue.buffering.max.messages": 2_000_000}
 
 
 def _same(found: int, wanted: int) -> None:
@@ -115,9 +184,7 @@ def measure_form(address: str, form: str, parts: list[pa.RecordBatch], prefix: s
     """All figures of one format; ours and the bare client take turns, each on topics of its own."""
     rows = sum(p.num_rows for p in parts)
     values = values_of(form, parts, "values")
-    make_topic = open_sink(f"kafka://{address}/{prefix}-bare", {"format": form, "partitions": 1})
-    make_topic.open(SCHEMA, None)
-    make_topic.close()
+    new_topic(address, f"{prefix}-bare", form)
     transactions = -(-rows // CHECKPOINT_ROWS)
     ours = write_ours(address, f"{prefix}-ours", form, parts)
     bare = write_bare(address, f"{prefix}-bare", values, transactions=transactions)
@@ -127,7 +194,14 @@ def measure_form(address: str, form: str, parts: list[pa.RecordBatch], prefix: s
     plain = read_bare(address, f"{prefix}-bare", 2 * len(values))
     plain += read_bare(address, f"{prefix}-ours", 2 * len(values))
     read += read_ours(address, f"{prefix}-bare", form, 2 * rows)
+    through = through_ours(address, f"{prefix}-ours", form, 2 * rows)
+    copied = through_bare(address, f"{prefix}-ours", form, 2 * len(values))
+    copied += through_bare(address, f"{prefix}-bare", form, 2 * len(values))
+    through += through_ours(address, f"{prefix}-bare", form, 2 * rows)
     return {
+        f"through_{form}_rate": 4 * rows / through,
+        f"through_{form}_bare_rate": 4 * rows / copied,
+        f"through_{form}_over_bare": copied / through,
         f"write_{form}_rate": 2 * rows / ours,
         f"write_{form}_bare_rate": 2 * rows / bare,
         f"write_{form}_over_bare": bare / ours,

@@ -64,6 +64,11 @@ class Encoder:
     where: str
     largest: int = 1_000_000
 
+    @property
+    def text(self) -> bool:
+        """Whether values are lines of text."""
+        return hasattr(self.module, "cut")
+
     def check(self, schema: pa.Schema) -> None:
         """See whether events of a schema can be made messages.
 
@@ -125,9 +130,11 @@ class Encoder:
         """Bring rows together that may share a message, and return where messages start."""
         rows = batch.num_rows
         most = self.rows_per_message or max(1, rows * _TARGET_BYTES // max(batch.nbytes, 1))
+        if not columns:
+            return batch, columns, np.arange(0, rows, most)
         breaks = np.zeros(rows, np.bool_)
         breaks[:1] = True
-        if rows and columns:
+        if rows:
             codes = _codes(columns)
             order = np.argsort(codes, kind="stable")
             if not np.array_equal(order, np.arange(rows)):
@@ -141,7 +148,7 @@ class Encoder:
     def _values(self, batch: pa.RecordBatch, starts: Int64s) -> pa.Array:
         """Return the values: lines of text cut where messages start, else one encoded piece for each."""
         options = self.options
-        if hasattr(self.module, "cut") and not options.get("header"):
+        if self.text and not options.get("header"):
             text = self.module.encode(batch, **options)
             begins, ends = spans(text, quote=b'"' if hasattr(self.module, "preamble") else b"")
             if len(begins) == batch.num_rows:

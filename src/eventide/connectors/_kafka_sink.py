@@ -66,6 +66,7 @@ class KafkaSink:
     """
 
     shared = True
+    commits_aside = True  # `write` and `commit` use a client each
 
     def __init__(
         self,
@@ -86,7 +87,6 @@ class KafkaSink:
         self._producer: Producer | None = None
         self._stager: Producer | None = None
         self._names: list[str] = []
-        self._failure: KafkaError | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -96,7 +96,9 @@ class KafkaSink:
         self._bytes = 0
         self._staged: list[Part] = []
         self._underway: dict[int, tuple[str, list[int], int]] = {}
-        self._held: dict[int, list[pa.RecordBatch]] = {}
+        self._held: dict[int, tuple[list[pa.RecordBatch], int]] = {}  # parts and their bytes
+        self._failed: list[KafkaError] = []  # what was not written
+        self._unstaged: list[KafkaError] = []  # what was not staged; by the other client, maybe in another thread
 
     def owned(self, owner: str) -> None:
         """Take the name of the pipeline and node that write, for whoever reads the notes of commits."""
@@ -194,7 +196,7 @@ class KafkaSink:
         if self._at_once:
             with self._cluster.errors():
                 self._produce(messages, self._topic)
-            self._check()
+            self._check(self._failed)
             return
         self._buffer.append(messages)
         self._bytes += messages.nbytes
@@ -244,23 +246,26 @@ class KafkaSink:
                 return
 
     def _delivered(self, error: KafkaError | None, message: Any) -> None:
-        if error is not None and self._failure is None:
-            self._failure = error
+        if error is not None:
+            self._failed.append(error)
 
-    def _noted(self, offsets: list[int]) -> _Done:
-        """Return a function that keeps the offsets of what was written."""
+    @staticmethod
+    def _noted(offsets: list[int], failed: list[KafkaError]) -> _Done:
+        """Return a function that keeps the offsets of what was written, and why something was not."""
 
         def done(error: KafkaError | None, message: Any) -> None:
-            self._delivered(error, message)
             if error is None:
                 offsets.append(message.offset())
+            else:
+                failed.append(error)
 
         return done
 
-    def _check(self) -> None:
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise self._cluster.told(failure)
+    def _check(self, failed: list[KafkaError]) -> None:
+        if failed:
+            first = failed[0]
+            failed.clear()
+            raise self._cluster.told(first)
 
     # -- transactions
 
@@ -268,7 +273,7 @@ class KafkaSink:
     def _transaction(self) -> Iterator[None]:
         """Return a block whose messages appear together, or not at all."""
         assert self._producer is not None
-        self._failure = None
+        self._failed.clear()
         with self._cluster.errors():
             self._producer.begin_transaction()
             try:
@@ -277,13 +282,12 @@ class KafkaSink:
             except BaseException as error:
                 # An error of the commit may leave open whether it was done: then this is refused, and the next
                 # producer that opens sees.
-                failure = self._failure
-                if failure is not None and failure.code() in _PURGED:
-                    failure = None  # that is what comes of it, not why
+                # What was purged is what comes of a failure, not why.
+                why = next((e for e in self._failed if e.code() not in _PURGED), None)
                 with suppress(KafkaException):
                     self._producer.abort_transaction(SECONDS)
-                if failure is not None:
-                    raise self._cluster.told(failure) from error  # why it could not be committed
+                if why is not None:
+                    raise self._cluster.told(why) from error  # why it could not be committed
                 raise
 
     def _patiently(self, call: Callable[[float], object]) -> None:
@@ -308,27 +312,27 @@ class KafkaSink:
         assert self._stager is not None
         number, offsets, count = self._part + 1, list[int](), 0
         key = f"{self._sink}/{self._epoch}/{number}"
-        for count, piece in enumerate(staged.pieces(self._buffer), 1):
+        for count, piece in enumerate(staged.pieces(self._buffer, text=self._encoder.text), 1):
             message = {
                 "topic": STAGED,
                 "key": f"{key}/{count - 1}".encode(),
                 "value": piece,
                 "partition": self._place,
             }
-            self._alone(self._stager, message, self._noted(offsets))
+            self._alone(self._stager, message, self._noted(offsets, self._unstaged))
         self._stager.poll(0)
         self._underway[number] = (key, offsets, count)
         self._part = number
         # The last parts stay in memory too, so that a commit need not read them back.
-        if sum(b.nbytes for part in self._held.values() for b in part) + self._bytes <= _HELD_BYTES:
-            self._held[number] = self._buffer
+        if sum(size for _, size in list(self._held.values())) + self._bytes <= _HELD_BYTES:
+            self._held[number] = (self._buffer, self._bytes)
         self._buffer, self._bytes = [], 0
 
     def _settle(self) -> None:
         """Wait until all that was staged is durable."""
         if self._underway:
             assert self._stager is not None
-            self._flush(self._stager)
+            self._flush(self._stager, self._unstaged)
             for number, (key, offsets, count) in self._underway.items():
                 if len(offsets) != count:
                     msg = f"{self._cluster.where}: not all of what was staged was taken"
@@ -336,10 +340,10 @@ class KafkaSink:
                 self._staged.append(Part(number, min(offsets), max(offsets), key, count))
             self._underway = {}
 
-    def _flush(self, producer: Producer) -> None:
+    def _flush(self, producer: Producer, failed: list[KafkaError]) -> None:
         with self._cluster.errors():
             left = producer.flush(SECONDS)
-        self._check()
+        self._check(failed)
         if left:
             msg = f"{self._cluster.where}: {left:,} messages were not taken in {SECONDS:g} s"
             raise UnavailableError(msg, hint="see whether the broker runs")
@@ -348,7 +352,7 @@ class KafkaSink:
         """Make what was written visible now; for runs that keep no checkpoints."""
         assert self._producer is not None
         if self._at_once:
-            self._flush(self._producer)
+            self._flush(self._producer, self._failed)
             return
         self._settle()
         if not (self._buffer or self._staged):
@@ -366,7 +370,7 @@ class KafkaSink:
         """Make what was written durable, and return where it is."""
         assert self._producer is not None
         if self._at_once:
-            self._flush(self._producer)
+            self._flush(self._producer, self._failed)
             return {}
         self._stage()
         self._settle()
@@ -395,7 +399,7 @@ class KafkaSink:
                 "value": json.dumps(note).encode(),
                 "partition": self._place,
             }
-            self._alone(self._producer, message, self._noted(offsets))
+            self._alone(self._producer, message, self._noted(offsets, self._failed))
         self._moved(upto)
         self._committed = Committed(upto, offsets[0])
 
@@ -405,9 +409,7 @@ class KafkaSink:
         for part in self._staged:
             if self._committed.part < part.number <= upto:
                 held = self._held.get(part.number)
-                if held is None:
-                    held = [staged.read_part(self._cluster, part, partition=self._place)]
-                for messages in held:
+                for messages in held[0] if held else [staged.read_part(self._cluster, part, partition=self._place)]:
                     self._produce(messages, self._topic)
                 for key in part.piece_keys():
                     gone = {"topic": STAGED, "key": key, "value": None, "partition": self._place}
@@ -415,4 +417,5 @@ class KafkaSink:
 
     def _moved(self, upto: int) -> None:
         self._staged = [p for p in self._staged if p.number > upto]
-        self._held = {n: b for n, b in self._held.items() if n > upto}
+        for number in [n for n in list(self._held) if n <= upto]:  # `write` may add to it just now
+            del self._held[number]

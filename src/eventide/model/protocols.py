@@ -130,6 +130,9 @@ class Sink(Protocol):
     In a run that keeps no checkpoints, a sink that also has a method ``publish()`` is told by it, after each
     item of input, to make what was written visible.
 
+    A sink whose commits take long, and that can be written to meanwhile, has an attribute ``commits_aside = True``: its
+    `commit` may be called in another thread while `write` is; any other call waits until it has returned.
+
     A sink to whose place several runs may write side by side has an attribute ``shared = True``, and takes the option
     ``name``: under it a run finds what it prepared, and leaves alone what others did.
     """

@@ -129,6 +129,7 @@ class Checkpointer:
                 self._size = self._store.save(checkpoint)
                 oldest = self._store.oldest(self.since)
                 self._released = oldest["positions"] if oldest else {}
+            self._commit(aside=True)
         except BaseException as error:
             self._error = error
         self._written.set()
@@ -157,12 +158,17 @@ class Checkpointer:
             error, self._error = self._error, None
             raise error
         number = self.number + 1
-        for label, task in self._plan.sinks.items():
-            told(task, "commit", partial(task.sink.commit, number, self._prepared[label]))
+        self._commit(aside=False)
         if self._store is not None:
             self._plan.quarantine.commit(number, self._refused)
         self.number = number
         return Done(number, self._cut, time.monotonic() - self._begun, self._size, self._released)
+
+    def _commit(self, *, aside: bool) -> None:
+        """Commit the sinks that take a commit while they are written to, or the others."""
+        for label, task in self._plan.sinks.items():
+            if getattr(task.sink, "commits_aside", False) == aside:
+                told(task, "commit", partial(task.sink.commit, self.number + 1, self._prepared[label]))
 
     def keep_as(self, name: str) -> Path:
         """Make a savepoint of the last checkpoint."""
