@@ -107,8 +107,8 @@ test: $(VENV)/.dev .venvs/beam/.done engine-environments servers lint types laye
 	    $(BIN)/pytest -n 2 --dist worksteal -m 'not fuzz and not kafka' $(SAME:%=--ignore=%)
 	# the same without the compiled kernels: they are optional and must change nothing
 	EVENTIDE_COMPILED=0 EVENTIDE_HYPOTHESIS=fast $(BIN)/pytest -q -n 2 -m 'not slow and not fuzz' tests/kernel tests/joins tests/property tests/keyed tests/engine
-	$(MAKE) test-kafka
-	$(MAKE) test-beam
+	# brokers and clusters mostly wait: two at a time, the longest first
+	$(MAKE) -j 2 --output-sync=line test-spark test-flink test-kafka test-beam
 	$(MAKE) test-same
 
 fuzz: $(VENV)/.dev
@@ -131,6 +131,7 @@ bench: $(VENV)/.dev
 bench-engines: $(VENV)/.dev engine-environments
 	for name in $(patsubst benchmarks/cases/w2_%.py,%,$(wildcard $(ENGINES:%=benchmarks/cases/w2_%.py))); do \
 	    $(BIN)/python benchmarks/run.py w2-$$name || exit 1; done
+	$(BIN)/python benchmarks/run.py spark-batches
 
 clean:
 	rm -rf $(VENV) .venvs dist build demo-output demo-sensors .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -19,6 +19,8 @@ from benchmarks.compare import DifferentError, check
 from benchmarks.process import Program, ProgramError, our_command, peer_command
 
 OUR_EQUALITY_ROWS = 2_000_000
+_STARTS = {"start_seconds", "first_start_seconds"}
+_IN_TABLE = _STARTS | {"rate", "rate_low", "rate_high", "seconds", "long_seconds", "short_seconds"}
 
 
 @dataclass(frozen=True)
@@ -227,14 +229,17 @@ def machine() -> dict[str, Any]:
 
 
 def _print_table(report: Report, floors: dict[str, dict[str, Any]]) -> None:
-    print(f"  {'program':<14}{'million events/s':>18}   lowest and highest", flush=True)
+    print(f"  {'program':<14}{'million events/s':>18}   lowest and highest   start of a job, of the first", flush=True)
     named = {f"ours@{name}": figures for name, figures in report.ours.items()} | report.peers
     for name, figures in named.items():
         if "rate" in figures:
             low, high = figures["rate_low"] / 1e6, figures["rate_high"] / 1e6
-            print(f"  {name:<14}{figures['rate'] / 1e6:>18.3f}   {low:.3f} .. {high:.3f}", flush=True)
+            line = f"  {name:<14}{figures['rate'] / 1e6:>18.3f}   {f'{low:.3f} .. {high:.3f}':<18}"
+            if figures.keys() >= _STARTS:
+                line += f"   {figures['start_seconds']:.2f} s, {figures['first_start_seconds']:.2f} s"
+            print(line.rstrip(), flush=True)
     for name, value in report.figures.items():
-        if name.split("@")[0] not in {"rate", "rate_low", "rate_high", "seconds", "long_seconds", "short_seconds"}:
+        if name.split("@")[0] not in _IN_TABLE:
             print(f"  {name:<32}{value:>12.4g}", flush=True)
     for name, floor in floors.items():
         bound = f">= {floor['at_least']:g}" if "at_least" in floor else f"<= {floor['at_most']:g}"

@@ -3,7 +3,8 @@
 One rule of time holds for all. A program starts, makes its input, and runs the job over ``N/4`` and ``5/4 N`` rows to
 warm up. A measurement is then the same two runs again in that warm process: the seconds of the longer minus those of
 the shorter, for ``N`` rows. So start-up, compilation and the fixed cost of starting and ending a job are left out for
-everybody.
+everybody. That cost is what the shorter run takes beyond its rows: ``start_seconds``, and of the very first run, which
+may compile and start a cluster, ``first_start_seconds``.
 
     python -m benchmarks.peers.flink --job w2 --rows 4000000                 # one measurement
     python -m benchmarks.peers.flink --job w2 --rows 500000 --out r.parquet  # no timing: the result, to compare
@@ -100,9 +101,9 @@ def main(
 
     def warm(job: Job) -> Callable[[], Figures]:
         run = prepare(job)
-        run(job.short_rows)
+        first = run(job.short_rows).seconds
         run(job.long_rows)
-        return lambda: _measure(run, job)
+        return lambda: _measure(run, job, first=first)
 
     _serve(warm, result, versions=versions, jobs=jobs)
 
@@ -155,7 +156,7 @@ def _serve(
     os._exit(status)  # engines leave threads that would keep the process alive
 
 
-def _measure(run: Prepared, job: Job) -> Figures:
+def _measure(run: Prepared, job: Job, *, first: float) -> Figures:
     short = run(job.short_rows)
     long = run(job.long_rows)
     seconds = long.seconds - short.seconds
@@ -166,6 +167,8 @@ def _measure(run: Prepared, job: Job) -> Figures:
         "rate": round(job.rows / seconds, 1) if seconds > 0 else None,
         "long_seconds": round(long.seconds, 6),
         "short_seconds": round(short.seconds, 6),
+        "start_seconds": round(short.seconds - seconds * job.short_rows / job.rows, 6),
+        "first_start_seconds": round(first - seconds * job.short_rows / job.rows, 6),
         "result_rows": long.result_rows,
         "checksum": long.checksum,
         **long.figures,

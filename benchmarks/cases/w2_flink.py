@@ -10,6 +10,6 @@ CASE = Case(
     job="w2",
     rows=40_000_000,
     peers={"flink_events": 200_000},
-    floors=(Floor("flink_events@10k", at_least=100),),
+    floors=(Floor("flink_events@10k", at_least=100), Floor("rate", at_least=2_000_000)),
     engine="flink",
 )

@@ -10,6 +10,6 @@ CASE = Case(
     job="w2",
     rows=20_000_000,
     peers={"spark": 10_000_000},
-    floors=(Floor("spark@10k", at_least=1),),
+    floors=(Floor("spark@10k", at_least=1), Floor("rate", at_least=1_000_000)),
     engine="spark",
 )

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("EVENTIDE_KAFKA_KILLS", "5"))
 RESTARTS = int(os.environ.get("EVENTIDE_KAFKA_RESTARTS", "1"))
-ROWS = 15_000 + 3_500 * KILLS
+ROWS = 20_000 + 16_000 * KILLS
 PARTITIONS = 3
 
 PROGRAM = """
