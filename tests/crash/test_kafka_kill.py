@@ -27,17 +27,20 @@ pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("EVENTIDE_KAFKA_KILLS", "5"))
 RESTARTS = int(os.environ.get("EVENTIDE_KAFKA_RESTARTS", "1"))
-ROWS = 20_000 + 16_000 * KILLS
+ROWS = 20_000 + 14_000 * KILLS
 PARTITIONS = 3
 
 PROGRAM = """
-import logging, sys
+import logging, sys, time
 import eventide as ev
 logging.getLogger("eventide.kafka").setLevel(logging.CRITICAL)
 broker, source, out, folder, interval = sys.argv[1:]
 schema = {"timestamp": "event_time", "key": "int64", "value": "float64"}
 events = ev.read(f"kafka://{broker}/{source}", format="json", schema=schema, follow=False)
-keyed = events.event_time("timestamp", lateness="2s").key_by("key")
+def slowly(batch):  # a run would else be over before it is killed
+    time.sleep(batch.num_rows * 2e-5)
+    return batch
+keyed = events.map_batches(slowly, schema=None).event_time("timestamp", lateness="2s").key_by("key")
 means = keyed.window(ev.tumbling("500ms")).aggregate(mean=ev.mean("value"), n=ev.count())
 written = means.write(f"kafka://{broker}/{out}", format="json", key="key", partitions=2)
 print(ev.run(written, batch_rows=500, checkpoint=folder, checkpoint_interval=interval).restarts)

@@ -157,7 +157,7 @@ class Encoder:
         pieces = [
             self.module.encode(batch.slice(a, b - a), **options) for a, b in zip(starts.tolist(), stops, strict=True)
         ]
-        return pa.array(pieces, pa.large_binary())
+        return _joined(pieces)
 
 
 def dictionaries(messages: pa.RecordBatch) -> list[dict[str, Any]]:
@@ -176,6 +176,13 @@ def dictionaries(messages: pa.RecordBatch) -> list[dict[str, Any]]:
         if message.get("headers") is not None:
             message["headers"] = [(h["name"], h["value"]) for h in message["headers"]]
     return [{k: v for k, v in m.items() if v is not None or k == "value"} for m in made]
+
+
+def _joined(pieces: list[bytes]) -> pa.Array:
+    """Return an array of large values, of which each is copied once."""
+    ends = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
+    buffers = [None, pa.py_buffer(ends.tobytes()), pa.py_buffer(b"".join(pieces))]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(pieces), buffers)
 
 
 def _cut(text: bytes, begins: Int64s, ends: Int64s) -> pa.Array:
