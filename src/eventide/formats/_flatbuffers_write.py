@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from eventide.errors import DataError
 
-__all__ = ["Field", "Node", "message"]
+__all__ = ["Field", "Node", "Raw", "message"]
 
 Field = Any
-"""A number as ``(code, value)`` with the type as `struct` names it, a string, an array of one dimension, a `Node`, or a
-list of nodes or of strings."""
+"""A number as ``(code, value)`` with the type as `struct` names it, a string, an array, `Raw`, a `Node`, or a list of
+nodes or of strings."""
 
 _LARGEST = (1 << 31) - 1
 _HEAD = 8
@@ -39,6 +39,24 @@ class Node:
     """
 
     fields: Mapping[int, Field]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Raw:
+    r"""An array that is written as its bytes, a vector of ubyte, where an array of its type could stand.
+
+    Examples
+    --------
+    >>> message("da00", Node({7: Raw(np.array([1], np.int16))}))[-2:]
+    b'\x01\x00'
+    """
+
+    array: npt.NDArray[Any]
+
+
+def _too_large(size: int) -> DataError:
+    msg = f"a message of {size:,} bytes or more cannot be written: offsets have 31 bits"
+    return DataError(msg, hint="send it in slices")
 
 
 class _Layout:
@@ -72,8 +90,7 @@ class _Layout:
             begin = self._write(item)
             struct.pack_into("<I", piece, inside, begin - at)
             if self.at > _LARGEST:
-                msg = f"a message of more than {self.at:,} bytes cannot be written: offsets have 31 bits"
-                raise DataError(msg, hint="send it in slices")
+                raise _too_large(self.at)
         return b"".join(self._pieces)
 
     def _write(self, item: Field) -> int:
@@ -86,7 +103,9 @@ class _Layout:
             self._open += struct.pack("<I", len(raw)) + raw + b"\0"
             return begin
         if isinstance(item, np.ndarray):
-            return self._array(item)
+            return self._array(item, 1)
+        if isinstance(item, Raw):
+            return self._array(item.array, item.array.dtype.itemsize)
         self._align(4)
         begin = self.at
         self._open += struct.pack("<I", len(item))
@@ -116,13 +135,15 @@ class _Layout:
                 self._later(value)
         return begin
 
-    def _array(self, array: npt.NDArray[Any]) -> int:
+    def _array(self, array: npt.NDArray[Any], each: int) -> int:
         kind = array.dtype.newbyteorder("<")
         array = np.ascontiguousarray(array, kind)
         self._align(4)
         self._align(max(4, kind.itemsize), after=4)
         begin = self.at
-        self._open += struct.pack("<I", array.size)
+        if array.nbytes > _LARGEST:
+            raise _too_large(array.nbytes)
+        self._open += struct.pack("<I", array.size * each)
         if array.nbytes < 4096:
             self._open += array.tobytes()
             return begin
