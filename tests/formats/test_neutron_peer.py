@@ -240,12 +240,26 @@ def test_a_slice_is_read_by_the_peer() -> None:
     assert [hs01.read_histogram(p).offset for p in parts] == [(0, 0), (3, 0), (6, 0), (9, 0)]
 
 
+@pytest.mark.parametrize("module", [hs00, hs01])
+def test_dimensions_without_edges(module: Any) -> None:
+    axes = (hs01.Axis("spectrum", length=4), hs01.Axis("tof", "us", np.arange(4.0)))
+    one = hs01.Histogram(np.arange(12.0).reshape(4, 3), axes, "bank", NOW)
+    wire = module.encode_histogram(one)
+    got = (peer.deserialise_hs00 if module is hs00 else peer.deserialise_hs01)(wire)
+    assert [len(d["bin_boundaries"]) for d in got["dim_metadata"]] == [0, 4]
+    np.testing.assert_array_equal(got["data"], one.data)
+    same_histogram(module.read_histogram(wire), one)
+
+
 def test_no_silent_type() -> None:
-    """The peer writes unsigned numbers as doubles that nobody can read; here they are refused."""
+    """The peer writes unsigned numbers as doubles, which are read as other numbers or not at all; here they are refused."""
     axes = (hs01.Axis("x", edges=np.arange(1001)),)
     one = hs01.Histogram(np.arange(1000, dtype=np.uint32), axes)
-    with pytest.raises(ValueError, match=r"buffer is smaller|cannot reshape"):
-        peer.deserialise_hs01(peer.serialise_hs01(as_dict(one)))
+    try:
+        found = peer.deserialise_hs01(peer.serialise_hs01(as_dict(one)))["data"].tolist()
+    except ValueError:  # which of both depends on what stands behind them in the message
+        found = []
+    assert found != one.data.tolist()
     with pytest.raises(SchemaError, match="uint32 cannot be written as hs01"):
         hs01.encode_histogram(one)
 

@@ -106,7 +106,9 @@ def _array(table: Table, slot: int, name: str) -> npt.NDArray[Any] | None:
 
 
 def _axis(table: Table, name: str) -> Axis:
-    return Axis(table.text(2) or "", table.text(1) or "", _array(table, 3, name), table.number(0, _LENGTH[name]))
+    edges = _array(table, 3, name)
+    bare = edges is None or not edges.size
+    return Axis(table.text(2) or "", table.text(1) or "", None if bare else edges, table.number(0, _LENGTH[name]))
 
 
 def write_histogram(one: Histogram, name: str, *, dialect: str = "ess") -> bytes:
@@ -129,7 +131,7 @@ def write_histogram(one: Histogram, name: str, *, dialect: str = "ess") -> bytes
     fields: dict[int, Any] = {
         0: one.source,
         1: (_TIME[name], one.timestamp),
-        2: [_axis_node(a, n, name=name) for a, n in zip(axes, shape, strict=True)],
+        2: [_axis_node(a, n, name=name, bare=dialect == "mantid") for a, n in zip(axes, shape, strict=True)],
         3: (_TIME[name], one.metadata_time),
         4: np.array(shape, kind),
         5: np.array(one.offset, kind) if one.offset else None,
@@ -154,11 +156,13 @@ def _array_fields(slot: int, values: npt.NDArray[Any], name: str) -> dict[int, A
     return {slot: ("B", kind), slot + 1: Node({0: values})}
 
 
-def _axis_node(axis: Axis, here: int, *, name: str) -> Node:
+def _axis_node(axis: Axis, here: int, *, name: str, bare: bool) -> Node:
     length = axis.length if axis.length >= 0 else here
     fields: dict[int, Any] = {0: (_LENGTH[name], length), 1: axis.unit, 2: axis.name}
     if axis.edges is not None:
         fields |= _array_fields(3, _edges(axis, name), name)
+    elif not bare:  # the schema's own library reads no dimension without edges, but one that has none of them
+        fields |= _array_fields(3, np.empty(0, np.float64), name)
     return Node(fields)
 
 

@@ -46,7 +46,7 @@ def encode_many(name: str, batch: pa.RecordBatch, *, source: str, message_id: in
         A number does not fit the message.
     """
     columns = _Columns(batch, source, message_id, by_pulse=name == "ev42")
-    ends = np.append(columns.starts[1:], batch.num_rows)
+    ends = np.append(columns.starts[1:], batch.num_rows)[: columns.starts.size]
     pieces = [
         write_message(columns.message(i, begin, end), name)
         for i, (begin, end) in enumerate(zip(columns.starts.tolist(), ends.tolist(), strict=True))

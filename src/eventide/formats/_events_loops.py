@@ -53,6 +53,26 @@ def _table(data: Any, at: int, start: int, stop: int) -> tuple[int, int, int]:
 
 
 @compiled
+def _outermost(data: Any, at: int, start: int, stop: int) -> tuple[int, int, int]:
+    """Return what `_table` does for the outermost table, over whose vtable some writers wrote the name."""
+    vtable, fields, size = _table(data, at, start, stop)
+    if at < start or at + 4 > stop:
+        return -1, 0, 0
+    under = at - start - _u32(data, at)
+    if under not in (4, 6):
+        return vtable, fields, size
+    vtable = start + under
+    if under == 4:
+        size = min(stop - at, (1 << 16) - 1)
+    else:
+        size = _u16(data, vtable + 2)
+    own = at - vtable
+    if own < 4 or own % 2 != 0 or vtable + own > stop or size < 4 or at + size > stop:
+        return -1, 0, 0
+    return vtable, (own - 4) // 2, size
+
+
+@compiled
 def _field(data: Any, at: int, vtable: int, fields: int, size: int, slot: int, width: int) -> Any:
     """Return where a field stands, -1 where it was left out, -2 where it is not inside its table."""
     if slot >= fields:
@@ -120,7 +140,7 @@ def scan_ev44(data: Any, starts: Any, stops: Any, name: int, weights: bool, head
         start, stop = starts[i], stops[i]
         head[i, 0] = 0
         at = _begin(data, start, stop, name)
-        vtable, fields, size = _table(data, at, start, stop)
+        vtable, fields, size = _outermost(data, at, start, stop)
         if at < 0 or vtable < 0:
             continue
         source, letters = _vector(data, at, vtable, fields, size, 0, 1, stop)
@@ -156,7 +176,7 @@ def scan_ev42(data: Any, starts: Any, stops: Any, name: int, head: Any) -> None:
         start, stop = starts[i], stops[i]
         head[i, 0] = 0
         at = _begin(data, start, stop, name)
-        vtable, fields, size = _table(data, at, start, stop)
+        vtable, fields, size = _outermost(data, at, start, stop)
         if at < 0 or vtable < 0:
             continue
         source, letters = _vector(data, at, vtable, fields, size, 0, 1, stop)

@@ -25,6 +25,13 @@ _U16 = struct.Struct("<H")
 _U32 = struct.Struct("<I")
 _I32 = struct.Struct("<i")
 _NUMBERS = {code: struct.Struct("<" + code) for code in "bBhHiIqQfd"}
+_UNDER_NAME = (4, 6)
+"""Where a vtable stands whose first words are the name of the schema.
+
+The first writers in Python finished a message without a name and then wrote the name over bytes 4 to 8, under which
+often the vtable begins: its size, and sometimes that of the table. It ends where the table begins, so it can be read.
+"""
+_MOST_TABLE = (1 << 16) - 1
 _READ_OVER = 8
 """How many times its length may be read of a message: more than any honest sharing needs."""
 
@@ -44,6 +51,8 @@ class Table:
         Where the table begins.
     budget
         How many bytes may still be read of the message, shared by all of its tables.
+    outermost
+        Whether it is the outermost one, whose vtable some writers have damaged.
 
     Raises
     ------
@@ -53,7 +62,7 @@ class Table:
 
     __slots__ = ("_at", "_budget", "_data", "_fields", "_size", "_vtable")
 
-    def __init__(self, data: Bytes, at: int, budget: list[int]) -> None:
+    def __init__(self, data: Bytes, at: int, budget: list[int], *, outermost: bool = False) -> None:
         self._data, self._at, self._budget = data, at, budget
         length = len(data)
         if at < 0 or at + 4 > length:
@@ -64,6 +73,9 @@ class Table:
             msg = f"the vtable of the table at byte {at} is not inside the message"
             raise BrokenMessageError(msg)
         size, self._size = _U16.unpack_from(data, vtable)[0], _U16.unpack_from(data, vtable + 2)[0]
+        if outermost and vtable in _UNDER_NAME:
+            size = at - vtable
+            self._size = self._size if vtable == _UNDER_NAME[1] else min(length - at, _MOST_TABLE)
         if size < 4 or size % 2 or vtable + size > length or self._size < 4 or at + self._size > length:
             msg = f"the table at byte {at} or its vtable reaches beyond the message"
             raise BrokenMessageError(msg)
@@ -194,4 +206,4 @@ def root(data: Bytes, name: str) -> Table:
     if found != name.encode():
         msg = f"the message is of the schema {found.decode('ascii', 'replace')!r}, not {name!r}"
         raise BrokenMessageError(msg)
-    return Table(data, _U32.unpack_from(data)[0], [_READ_OVER * length + 1024])
+    return Table(data, _U32.unpack_from(data)[0], [_READ_OVER * length + 1024], outermost=True)
