@@ -227,6 +227,14 @@ def test_nothing(either_way: str) -> None:
     got = ev44.decode_many(pa.array([None, b""]))
     assert [b.position for b in got.bad] == ["message 0", "message 1"]
     assert ev44.decode_many([None]).bad[0].reason == "0 bytes are no message"
+    wire = raw([NOW], [0], [5])
+    under = pa.Array.from_buffers(
+        pa.binary(),
+        2,
+        [pa.py_buffer(b"\x02"), pa.py_buffer(np.array([0, 1, 2], np.int32) * len(wire)), pa.py_buffer(wire * 2)],
+    )
+    got = ev44.decode_many(under)
+    assert (got.messages["number"].to_pylist(), len(got.bad)) == ([1], 1)
 
 
 def test_lost_and_repeated_messages_are_seen(either_way: str) -> None:

@@ -82,6 +82,8 @@ def test_values_of_many_types_in_one_topic() -> None:
     whole = f144.decode_many(made, schema=pa.schema([("event_time", EVENT_TIME), ("value", pa.int64())]))
     assert whole.batch["value"].to_pylist() == [3, None, 2**53, 2**53 + 1]
     assert len(whole.bad) == 2
+    for none in (pa.array([None], pa.binary()), pa.chunked_array([[None]], pa.large_binary()), [None]):
+        assert f144.decode_many(none).bad[0].reason == "0 bytes are no message"
     with pytest.raises(SchemaError, match="no column 'valu'"):
         f144.decode(made[0], schema=pa.schema([("valu", pa.int64())]))
     with pytest.raises(SchemaError, match="cannot be read as string"):

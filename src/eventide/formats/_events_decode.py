@@ -153,7 +153,10 @@ def contiguous(messages: Messages) -> tuple[npt.NDArray[np.uint8], Int64Array, I
             return np.empty(0, np.uint8), np.empty(0, np.int64), np.empty(0, np.int64)
         ends = np.frombuffer(at, kind, len(whole) + 1, whole.offset * kind.itemsize).astype(np.int64)
         data = np.empty(0, np.uint8) if values is None else np.frombuffer(values, np.uint8)
-        return data, ends[:-1], ends[1:]
+        stops = ends[1:]
+        if whole.null_count:  # what stands under a null is nothing
+            stops = np.where(whole.is_null().to_numpy(zero_copy_only=False), ends[:-1], stops)
+        return data, ends[:-1], stops
     given = [b"" if m is None else m for m in messages]
     ends = np.zeros(len(given) + 1, np.int64)
     np.cumsum([m.nbytes if isinstance(m, memoryview) else len(m) for m in given], out=ends[1:])
