@@ -120,6 +120,8 @@ def fact(kind: str, made: list[Suite]) -> str:
     """Return what a plug-in declares: the deliveries of a sink, the types of a format."""
     if kind == "formats":
         kept = {t for a in made for t in a.types}  # type: ignore[attr-defined]
+        if not kept:
+            return "its own"
         missing = [t for t in TYPES if t not in kept]
         return "all but " + ", ".join(f"`{t}`" for t in missing) if missing else "all"
     return ", ".join(dict.fromkeys(a.delivery.replace("_", " ") for a in made))  # type: ignore[attr-defined]

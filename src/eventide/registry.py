@@ -66,7 +66,7 @@ def resolve(kind: str, name: str) -> Any:
     """
     folder = _folder(kind)
     file_name = name.replace("-", "_").replace("+", "_").lower() if isinstance(name, str) else ""
-    known = file_name.isidentifier() and not file_name.startswith("_")
+    known = f"_{file_name}".isidentifier() and not file_name.startswith("_")  # some begin with a digit: 6s4t
     if known and _is_there(f"{folder}.{file_name}"):
         return _load(kind, name, module=f"{folder}.{file_name}")
     for entry in metadata.entry_points(group=folder):

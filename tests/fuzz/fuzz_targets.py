@@ -182,6 +182,40 @@ def _parquet_seeds() -> list[bytes]:
     return found
 
 
+# -- messages
+
+
+def _message_seeds(*names: str) -> list[bytes]:
+    from neutron_samples import samples
+
+    return [message for name in names for message in samples()[name]]
+
+
+def _check_events(name: str) -> Callable[[bytes], None]:
+    def check(data: bytes) -> None:
+        module = registry.resolve("format", name)
+        found = module.decode(data)
+        assert found.messages.num_rows + len(found.bad) == 1, "a message was lost, or came twice"
+        assert found.batch.num_rows == sum(found.messages["events"].to_pylist())
+        assert all(b.reason for b in found.bad)
+        _whole(found.batch)
+        _whole(found.pulses)
+
+    return check
+
+
+_ROWS = ("f142", "f144", "pl72", "6s4t", "df12", "x5f2", "hs00", "hs01", "da00", "ad00")
+
+
+def _check_message(data: bytes) -> None:
+    """A message by the name that stands in it: rows or a reason."""
+    name = data[4:8].decode("latin-1")
+    found = registry.resolve("format", name if name in _ROWS else "hs01").decode(data)
+    assert name == "df12" or found.batch.num_rows + len(found.bad) == 1, "a message was lost, or came twice"
+    assert all(b.reason for b in found.bad)
+    _whole(found.batch)
+
+
 # -- our own files
 
 
@@ -354,6 +388,9 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "csv": lambda: Target([registry.resolve("format", "csv").encode(_rows(), header=False)], _CSV_WORDS, _check_csv),
     "arrow": lambda: Target(_arrow_seeds(), _WORDS, _check_container("arrow")),
     "parquet": lambda: Target(_parquet_seeds(), _WORDS, _check_container("parquet")),
+    "ev42": lambda: Target(_message_seeds("ev42"), _WORDS, _check_events("ev42")),
+    "ev44": lambda: Target(_message_seeds("ev44"), _WORDS, _check_events("ev44")),
+    "messages": lambda: Target(_message_seeds(*_ROWS), [*_WORDS, *(n.encode() for n in _ROWS)], _check_message),
     "log": lambda: Target(_log_seeds(), [*_WORDS, b"EVSEG001"], _check_log),
     "manifest": lambda: Target(_manifest_seeds(), _TEXT, _check_manifest),
     "state": lambda: Target(_state_seeds(), _WORDS, _check_state),

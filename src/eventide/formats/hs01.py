@@ -1,0 +1,171 @@
+"""``format="hs01"``: histograms of any number of dimensions, with numbers that have a sign.
+
+A message may be a part of a larger histogram, whose place `offset` says. A row
+is a message; see `eventide.formats._histogram.HISTOGRAM` for its columns. Schema: hs01_event_histogram.fbs of
+github.com/ess-dmsc/streaming-data-types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from eventide.formats import _event_histogram as wire
+from eventide.formats._events_decode import Messages
+from eventide.formats._flatbuffers import BrokenMessageError, Bytes
+from eventide.formats._histogram import HISTOGRAM, Axis, Histogram, from_row, to_row
+from eventide.formats._rows import decode_rows, encode_row, encode_rows
+from eventide.model.protocols import Decoded
+
+__all__ = [
+    "SUFFIXES",
+    "Axis",
+    "BrokenMessageError",
+    "Histogram",
+    "decode",
+    "decode_many",
+    "encode",
+    "encode_histogram",
+    "encode_many",
+    "infer",
+    "read_histogram",
+]
+
+SUFFIXES = (".hs01",)
+
+
+def _rows(data: Bytes) -> list[dict[str, Any]]:
+    return [to_row(read_histogram(data))]
+
+
+def _write(row: Mapping[str, Any]) -> bytes:
+    return encode_histogram(from_row(row))
+
+
+def decode(data: Bytes, *, schema: pa.Schema | None = None, where: str = "") -> Decoded:
+    """Return the histogram of one message.
+
+    Parameters
+    ----------
+    data
+        The message.
+    schema
+        The columns wanted; numbers can be asked for in another type, and a message whose numbers that type does not
+        hold is not read. Left out: those of `infer`.
+    where
+        What the data is called in the position of a message that cannot be read.
+
+    Raises
+    ------
+    SchemaError
+        A column is asked for that there is not, or in a type that it cannot have.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one = Histogram(np.array([3, 0, 1], np.int32), (Axis("x", "m", np.arange(4.0)),), "demo", 10**18)
+    >>> decode(encode_histogram(one)).batch.select(["data", "type"]).to_pylist()
+    [{'data': [3.0, 0.0, 1.0], 'type': 'int32'}]
+    >>> decode(b"").bad[0].reason
+    '0 bytes are no message'
+    """
+    return decode_many([data], schema=schema, where=where)
+
+
+def decode_many(messages: Messages, *, schema: pa.Schema | None = None, where: str = "") -> Decoded:
+    """Return the rows of many messages as one batch; the rest is as in `decode`.
+
+    Examples
+    --------
+    >>> decode_many([b"", b"?"]).bad[1].position
+    'message 1'
+    """
+    return decode_rows(messages, HISTOGRAM, _rows, schema=schema, where=where)
+
+
+def encode(batch: pa.RecordBatch) -> bytes:
+    """Return the message of a batch, which has one row.
+
+    Raises
+    ------
+    SchemaError
+        It has more rows or none (`encode_many` makes a message of each), or a column that the message has no room for.
+    DataError
+        A number does not fit the message.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one = Histogram(np.array([3, 0, 1], np.int32), (Axis("x", "m", np.arange(4.0)),), "demo", 10**18)
+    >>> read_histogram(encode(decode(encode_histogram(one)).batch)).data.tolist()
+    [3, 0, 1]
+    """
+    return encode_row(batch, HISTOGRAM, _write)
+
+
+def encode_many(batch: pa.RecordBatch) -> pa.Array:
+    """Return a message for each row of a batch, as a column of large binary; the rest is as in `encode`.
+
+    Examples
+    --------
+    >>> len(encode_many(decode_many([]).batch))
+    0
+    """
+    return encode_rows(batch, HISTOGRAM, _write)
+
+
+def infer(data: bytes) -> pa.Schema:
+    """Return the columns that `decode` makes, which are always the same.
+
+    Examples
+    --------
+    >>> infer(b"").names[0]
+    'event_time'
+    """
+    return HISTOGRAM
+
+
+def read_histogram(data: Bytes) -> Histogram:
+    """Return the histogram of one message; its arrays are views of `data`.
+
+    Raises
+    ------
+    BrokenMessageError
+        It cannot be read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one = Histogram(np.array([3, 0, 1], np.int32), (Axis("x", "m", np.arange(4.0)),), "demo", 10**18)
+    >>> read_histogram(encode_histogram(one)).data.tolist()
+    [3, 0, 1]
+    """
+    return wire.read_histogram(data, "hs01")
+
+
+def encode_histogram(one: Histogram) -> bytes:
+    """Return the bytes of one message: a head, and one copy of the arrays.
+
+    Parameters
+    ----------
+    one
+        The histogram. Counts and errors are of a type that the message has (int32, int64, float32, float64): no
+        other is written as one of them.
+
+    Raises
+    ------
+    SchemaError
+        Its parts do not belong together, or the message has no room for them.
+    DataError
+        A number does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one = Histogram(np.array([3, 0, 1], np.int32), (Axis("x", "m", np.arange(4.0)),), "demo", 10**18)
+    >>> encode_histogram(one)[4:8]
+    b'hs01'
+    """
+    return wire.write_histogram(one, "hs01")
