@@ -21,11 +21,12 @@ _HEAD = np.int64(HEAD)
 @compiled
 def combine(left: Any, right: Any, bins: int, out: Any) -> None:
     """Write the bin of two axes together: left * bins + right, or the lower code where one has no bin."""
-    by, zero = np.int32(bins), np.int32(0)
+    by, sign = np.int32(bins), np.int32(31)
     for i in range(left.size):
         a, b = left[i], right[i]
         low = a if a < b else b
-        out[i] = a * by + b if low >= zero else low
+        none = low >> sign  # all bits where one has no bin; a choice would become a branch that cannot be foreseen
+        out[i] = np.int32((np.int32(a * by + b) & ~none) | (low & none))
 
 
 @compiled

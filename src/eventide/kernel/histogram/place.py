@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from eventide.errors import SchemaError
 from eventide.kernel.compiled import have_compiler
-from eventide.kernel.histogram.axes import Axis, Edges, Pixels
-from eventide.kernel.histogram.codes import MASKED, UNKNOWN
+from eventide.kernel.histogram.axes import Axis, Edges, Pixels, Rows
+from eventide.kernel.histogram.codes import MASKED, NAN, UNKNOWN
 from eventide.kernel.histogram.search import BITS, EVEN, MOST_STEPS, Search, fits_doubles, place_plain, search_of
 from eventide.kernel.histogram.values import Calibrated, Column, Ratio, Scaled
 
@@ -66,7 +66,17 @@ class Place:
     def __init__(self, axis: Axis) -> None:
         self.axis = axis
         self._prepared: Search | None = None
-        self._values = np.empty(0)
+        source = axis.value
+        # Tables have one more entry, for pixels that they do not know.
+        self._table = np.zeros(0, np.int32)
+        self._constants = np.zeros(0)
+        if isinstance(axis, Rows):
+            self._table = np.append(np.where(axis.table >= 0, axis.table, MASKED), UNKNOWN).astype(np.int32)
+        elif not isinstance(source, Column):
+            one = source.difc if isinstance(source, Calibrated) else source.constants
+            self._table = np.append(np.where(np.isnan(one), MASKED, 0), UNKNOWN).astype(np.int32)
+            self._constants = np.append(one, np.nan) if not isinstance(source, Calibrated) else _four(source)
+        self._rooms: list[Array] = []
 
     def codes(self, columns: Mapping[str, Array], out: Int32Array | None = None) -> Int32Array:
         """Return the bin of each event, or the code of its class.
@@ -91,20 +101,50 @@ class Place:
             if isinstance(axis, Edges):
                 self._search(axis, values, out)
             elif isinstance(axis, Pixels):
-                self._pixels(_whole(values, source.name), out, axis)
+                _pixels(_whole(values, source.name), out, axis)
             else:
-                self._rows(_whole(values, source.name), out, axis.first, axis.table)
+                _look_up(_whole(values, source.name), out, axis.first, self._table)
             return out
         assert isinstance(axis, Edges)
         pixel, time = _whole(columns[source.pixel], source.pixel), _signed(columns[source.time])
         out = np.empty(pixel.size, np.int32) if out is None else out
-        if self._values.size < pixel.size:
-            self._values = np.empty(pixel.size)
-        values = self._values[: pixel.size]
-        _convert(source, pixel, time, values)
+        values = self._room(0, pixel.size, np.float64)
+        self._convert(source, pixel, time, values)
         self._search(axis, values, out)
-        _mark(pixel, out, source)
+        if out.size and out.min() == NAN:
+            status = self._room(3, pixel.size, np.int32)
+            _look_up(pixel, status, source.first, self._table)
+            _override(status, out)
         return out
+
+    def _room(self, number: int, size: int, dtype: npt.DTypeLike) -> Array:
+        """Return memory for one chunk, the same every time."""
+        if not self._rooms or self._rooms[0].size < size:
+            self._rooms = [np.empty(size) for _ in range(4)]
+        return self._rooms[number].view(dtype)[:size]
+
+    def _convert(self, source: Scaled | Ratio | Calibrated, pixel: Array, time: Array, out: Array) -> None:
+        first, constants = source.first, self._constants
+        if have_compiler():
+            from eventide.kernel.histogram import place_loops as loops
+
+            if isinstance(source, Scaled):
+                loops.times(pixel, time, out, first, constants)
+            elif isinstance(source, Ratio):
+                loops.gather(pixel, out, first, constants)
+                loops.under(time, out)
+            else:
+                linear, inner = self._room(1, out.size, np.float64), self._room(2, out.size, np.float64)
+                loops.gather_four(pixel, time, linear, inner, out, first, constants)
+                loops.solve(linear, inner, out)
+            return
+        with np.errstate(all="ignore"):
+            own, t = constants[_known(pixel, first, len(constants) - 1)], time.astype(np.float64)
+            if isinstance(source, Calibrated):
+                t = t - own[:, 3]
+                out[:] = 2.0 * t / (own[:, 1] + np.copysign(np.sqrt(own[:, 2] + own[:, 0] * t), own[:, 1]))
+            else:
+                out[:] = own * t if isinstance(source, Scaled) else own / t
 
     def _search(self, axis: Edges, values: Array, out: Int32Array) -> None:
         large = values.dtype.itemsize == 8 and values.dtype.kind in "iu"
@@ -131,69 +171,47 @@ class Place:
                 loops.step(values, out, s.edges)
         loops.finish(values, out, s.bins)
 
-    @staticmethod
-    def _pixels(pixel: Array, out: Int32Array, axis: Pixels) -> None:
-        if have_compiler():
-            from eventide.kernel.histogram import place_loops as loops
 
-            loops.place_pixels(pixel, out, axis.first, axis.bins)
-            return
-        at, known = _known(pixel, axis.first, axis.bins)
-        out[:] = np.where(known, at, UNKNOWN)
-
-    @staticmethod
-    def _rows(pixel: Array, out: Int32Array, first: int, table: Int32Array) -> None:
-        if have_compiler():
-            from eventide.kernel.histogram import place_loops as loops
-
-            loops.place_rows(pixel, out, first, table)
-            return
-        at, known = _known(pixel, first, table.size)
-        row = table[at]
-        out[:] = np.where(known, np.where(row >= 0, row, MASKED), UNKNOWN)
+def _four(source: Calibrated) -> Array:
+    """Return 4 difa, difc, difc squared and tzero of each pixel side by side, in one line of the cache."""
+    four = np.stack([4.0 * source.difa, source.difc, source.difc * source.difc, source.tzero], axis=1)
+    return np.concatenate((four, np.full((1, 4), np.nan)))
 
 
-def _known(pixel: Array, first: int, count: int) -> tuple[Array, Array]:
-    at = pixel.astype(np.int64) - np.int64(first)
-    # Without a look at the sum of two numbers, which may be beyond 64 bits.
-    known = at.view(np.uint64) < np.uint64(count)
-    return np.where(known, at, 0), known
-
-
-def _convert(source: Scaled | Ratio | Calibrated, pixel: Array, time: Array, out: Array) -> None:
+def _pixels(pixel: Array, out: Int32Array, axis: Pixels) -> None:
     if have_compiler():
         from eventide.kernel.histogram import place_loops as loops
 
-        if isinstance(source, Scaled):
-            loops.times(pixel, time, out, source.first, source.constants)
-        elif isinstance(source, Ratio):
-            loops.under(pixel, time, out, source.first, source.constants)
-        else:
-            loops.solve(pixel, time, out, source.first, source.difa, source.difc, source.tzero)
+        loops.place_pixels(pixel, out, axis.first, axis.bins)
         return
-    with np.errstate(all="ignore"):
-        t = time.astype(np.float64)
-        if isinstance(source, Calibrated):
-            at, _ = _known(pixel, source.first, source.difc.size)
-            a, c = source.difa[at], source.difc[at]
-            t = t - source.tzero[at]
-            root = np.sqrt(c * c + 4.0 * a * t)
-            out[:] = np.where(a != 0.0, 2.0 * t / (c + root), t / c)
-            return
-        at, _ = _known(pixel, source.first, source.constants.size)
-        out[:] = source.constants[at] * t if isinstance(source, Scaled) else source.constants[at] / t
+    at = _known(pixel, axis.first, axis.bins)
+    out[:] = np.where(at < axis.bins, at, UNKNOWN)
 
 
-def _mark(pixel: Array, out: Int32Array, source: Scaled | Ratio | Calibrated) -> None:
-    constants = source.difc if isinstance(source, Calibrated) else source.constants
+def _look_up(pixel: Array, out: Int32Array, first: int, table: Int32Array) -> None:
     if have_compiler():
         from eventide.kernel.histogram import place_loops as loops
 
-        loops.mark(pixel, out, source.first, constants)
+        loops.place_rows(pixel, out, first, table)
         return
-    at, known = _known(pixel, source.first, constants.size)
-    out[np.isnan(constants[at])] = MASKED
-    out[~known] = UNKNOWN
+    out[:] = table[_known(pixel, first, table.size - 1)]
+
+
+def _override(status: Int32Array, out: Int32Array) -> None:
+    if have_compiler():
+        from eventide.kernel.histogram import place_loops as loops
+
+        loops.override(status, out)
+        return
+    out[status < 0] = status[status < 0]
+
+
+def _known(pixel: Array, first: int, count: int) -> npt.NDArray[np.int64]:
+    """Return the number of each pixel after the first one, `count` for those that are not among so many."""
+    with np.errstate(over="ignore"):
+        at = pixel.astype(np.int64) - np.int64(first)
+    # As unsigned numbers, so that one comparison is right for both ends, whatever wraps around.
+    return np.where(at.view(np.uint64) < np.uint64(count), at, count)
 
 
 def _whole(values: Array, name: str) -> Array:

@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 
 from eventide.kernel.compiled import compiled
-from eventide.kernel.histogram.codes import ABOVE, MASKED, NAN, UNKNOWN
+from eventide.kernel.histogram.codes import ABOVE, NAN, UNKNOWN
 
 __all__ = [
     "cells_bits",
     "cells_linear",
     "compare",
     "finish",
+    "gather",
+    "gather_four",
     "halve",
-    "mark",
+    "override",
     "place_even",
     "place_pixels",
     "place_rows",
@@ -34,7 +36,6 @@ _REST = np.int64(2**63 - 1)
 _ABOVE = np.int32(ABOVE)
 _NAN = np.int32(NAN)
 _UNKNOWN = np.int32(UNKNOWN)
-_MASKED = np.int32(MASKED)
 
 
 @compiled
@@ -128,56 +129,63 @@ def place_pixels(pixel: Any, out: Any, first: int, count: int) -> None:
 
 @compiled
 def place_rows(pixel: Any, out: Any, first: int, table: Any) -> None:
-    """Write the row of each pixel in a table; a negative one says that it is in none."""
-    count = np.uint64(table.size)
+    """Write what a table has for each pixel; its last entry is for pixels that it does not know."""
+    last = np.uint64(table.size - 1)
     for i in range(pixel.size):
         at = np.uint64(np.int64(pixel[i]) - first)
-        known = at < count
-        row = table[at if known else np.uint64(0)]
-        row = row if row >= 0 else _MASKED
-        out[i] = row if known else _UNKNOWN
+        out[i] = table[at if at < last else last]
 
 
 @compiled
-def mark(pixel: Any, out: Any, first: int, constants: Any) -> None:
-    """Correct the bins of converted values: of pixels without a constant, or with NaN."""
-    count = np.uint64(constants.size)
-    for i in range(pixel.size):
-        at = np.uint64(np.int64(pixel[i]) - first)
-        known = at < count
-        constant = constants[at if known else np.uint64(0)]
-        b = out[i] if constant == constant else _MASKED
-        out[i] = b if known else _UNKNOWN
+def override(status: Any, out: Any) -> None:
+    """Put codes in the place of bins, where there are some."""
+    sign = np.int32(31)
+    for i in range(status.size):
+        given = status[i] >> sign
+        out[i] = np.int32((out[i] & ~given) | (status[i] & given))
 
 
 @compiled
 def times(pixel: Any, time: Any, out: Any, first: int, constants: Any) -> None:
-    """Write constant * time of each event; anything where the pixel has no constant."""
-    count = np.uint64(constants.size)
+    """Write constant * time of each event; the last constant is for pixels without one."""
+    last = np.uint64(constants.size - 1)
     for i in range(pixel.size):
         at = np.uint64(np.int64(pixel[i]) - first)
-        out[i] = constants[at if at < count else np.uint64(0)] * np.float64(time[i])
+        out[i] = constants[at if at < last else last] * np.float64(time[i])
 
 
 @compiled
-def under(pixel: Any, time: Any, out: Any, first: int, constants: Any) -> None:
-    """Write constant / time of each event; anything where the pixel has no constant."""
-    count = np.uint64(constants.size)
+def gather(pixel: Any, out: Any, first: int, constants: Any) -> None:
+    """Write the constant of each pixel; the last one is for pixels without one."""
+    last = np.uint64(constants.size - 1)
     for i in range(pixel.size):
         at = np.uint64(np.int64(pixel[i]) - first)
-        t = np.float64(time[i])
-        c = constants[at if at < count else np.uint64(0)]
-        # IEEE division, which compiled Python would refuse for zero.
-        out[i] = np.divide(c, t)
+        out[i] = constants[at if at < last else last]
 
 
 @compiled
-def solve(pixel: Any, time: Any, out: Any, first: int, difa: Any, difc: Any, tzero: Any) -> None:
-    """Write the d of ``time = difa d^2 + difc d + tzero``; anything where the pixel has no constants."""
-    count = np.uint64(difc.size)
+def under(time: Any, out: Any) -> None:
+    """Divide each constant by the time."""
+    for i in range(time.size):
+        # IEEE division; that of compiled Python would refuse zero.
+        out[i] = np.divide(out[i], np.float64(time[i]))
+
+
+@compiled
+def gather_four(pixel: Any, time: Any, linear: Any, inner: Any, out: Any, first: int, constants: Any) -> None:
+    """Write the terms of a calibration: difc, ``difc^2 + 4 difa t`` and ``2 t``, where ``t = time - tzero``."""
+    last = np.uint64(constants.shape[0] - 1)
     for i in range(pixel.size):
         at = np.uint64(np.int64(pixel[i]) - first)
-        at = at if at < count else np.uint64(0)
-        a, c, t = difa[at], difc[at], np.float64(time[i]) - tzero[at]
-        root = np.sqrt(c * c + 4.0 * a * t)
-        out[i] = np.divide(2.0 * t, c + root) if a != 0.0 else np.divide(t, c)
+        at = at if at < last else last
+        t = np.float64(time[i]) - constants[at, 3]
+        linear[i] = constants[at, 1]
+        inner[i] = constants[at, 2] + constants[at, 0] * t
+        out[i] = 2.0 * t
+
+
+@compiled
+def solve(linear: Any, inner: Any, out: Any) -> None:
+    """Divide ``2 t`` by ``difc + sqrt(inner)``, the root with the sign of difc."""
+    for i in range(out.size):
+        out[i] = np.divide(out[i], linear[i] + np.copysign(np.sqrt(inner[i]), linear[i]))

@@ -160,8 +160,9 @@ def calibrated(
     """Convert a time to the d-spacing of a calibration: the d of ``time = difa d^2 + difc d + tzero``.
 
     Of the two roots the one that becomes ``(time - tzero) / difc`` as `difa` goes to 0, in the form that loses no
-    digits to cancellation: ``2 t / (difc + sqrt(difc^2 + 4 difa t))`` with ``t = time - tzero``. Where there is no
-    real root, the event counts as not a number.
+    digits to cancellation and needs no other for ``difa = 0``: ``2 t / (difc + sqrt(difc^2 + 4 difa t))`` with
+    ``t = time - tzero``, the square root having the sign of `difc`. Where there is no real root, the event counts as
+    not a number.
 
     Parameters
     ----------
