@@ -18,9 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from eventide.errors import CheckpointError
-from eventide.kernel.compiled import have_compiler
 from eventide.kernel.histogram.codes import CLASSES, HEAD
 from eventide.kernel.histogram.pages import zeros
+from eventide.kernel.histogram.place import loops_of
 from eventide.model.state import GROUP_COLUMN
 
 __all__ = ["BLOCK", "Counters"]
@@ -82,6 +82,7 @@ class Counters:
     def __init__(self, bins: int, *, weighted: bool = False) -> None:
         self.bins = bins
         self.weighted = weighted
+        self._loops = loops_of("counters_loops")
         slots = bins + HEAD
         self._spread = slots <= _SPREAD
         self._shift = BLOCK
@@ -93,7 +94,7 @@ class Counters:
         self._sums = zeros(slots if weighted else 0, np.float64)
         self._squares = zeros(slots if weighted else 0, np.float64)
         self._classes = np.zeros(HEAD, np.int64)  # moved here when 32 bits may not be enough
-        self._parted = slots >= _PARTED and not weighted and have_compiler()
+        self._parted = slots >= _PARTED and not weighted and self._loops is not None
         self._waiting = zeros(blocks * _ROOM if self._parted else 0, np.uint32)
         self._filled = np.zeros(blocks if self._parted else 0, np.uint32)
         self._changed = np.zeros(blocks, np.uint8)  # since the last snapshot
@@ -115,11 +116,10 @@ class Counters:
         if codes.size > self._room:
             self._make_room(codes.size)
         self._room -= codes.size
-        if not have_compiler():
+        loops = self._loops
+        if loops is None:
             self._add_plain(codes)
         else:
-            from eventide.kernel.histogram import counters_loops as loops
-
             if self._parted:
                 loops.scatter(codes, self._shift, _ROOM, self._waiting, self._filled, self._counts, self._changed)
                 return
@@ -138,10 +138,8 @@ class Counters:
             np.add.at(self._counts, codes.astype(np.int64) + HEAD, self._counts.dtype.type(1))
 
     def _weigh(self, codes: Int32Array, weights: Array) -> None:
-        if have_compiler():
-            from eventide.kernel.histogram import counters_loops as loops
-
-            loops.weigh(codes, weights, self._sums, self._squares)
+        if self._loops is not None:
+            self._loops.weigh(codes, weights, self._sums, self._squares)
             return
         at, w = codes.astype(np.int64) + HEAD, weights.astype(np.float64)
         np.add.at(self._sums, at, w)
@@ -162,9 +160,7 @@ class Counters:
     def settle(self) -> None:
         """Count what waits."""
         if self._parted and self._filled.any():
-            from eventide.kernel.histogram import counters_loops as loops
-
-            loops.settle(self._shift, _ROOM, self._waiting, self._filled, self._counts, self._changed)
+            self._loops.settle(self._shift, _ROOM, self._waiting, self._filled, self._counts, self._changed)
 
     def reset(self) -> None:
         """Forget all events."""

@@ -14,11 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from eventide.errors import SchemaError
-from eventide.kernel.compiled import have_compiler
-from eventide.kernel.histogram.axes import Axis, axis_columns
+from eventide.kernel.histogram.axes import axis_columns
 from eventide.kernel.histogram.codes import NAN
 from eventide.kernel.histogram.counters import Counters
-from eventide.kernel.histogram.place import Place, plain_column
+from eventide.kernel.histogram.place import Place, loops_of, plain_column
 from eventide.kernel.histogram.products import Product
 
 __all__ = ["CHUNK", "Filler", "Histograms", "errors_of"]
@@ -55,13 +54,18 @@ class Filler:
 
     def __init__(self, products: Mapping[str, Product]) -> None:
         self.products = dict(products)
+        self._loops = loops_of("counters_loops")
         places: dict[int, Place] = {}
         for each in self.products.values():
             for axis in each.axes:
                 places.setdefault(id(axis), Place(axis))
-        self._places = list(places.values())
-        self._of: dict[int, int] = {key: at for at, key in enumerate(places)}
-        self._codes = [np.empty(CHUNK, np.int32) for _ in self._places]
+        self._places = [(place, axis_columns(place.axis), np.empty(CHUNK, np.int32)) for place in places.values()]
+        number = {key: at for at, key in enumerate(places)}
+        # For each product the places of its axes, and the bins of those after the first.
+        self._plan = [
+            (name, each, number[id(each.axes[0])], [(number[id(axis)], axis.bins) for axis in each.axes[1:]])
+            for name, each in self.products.items()
+        ]
         self._both = np.empty(CHUNK, np.int32)
         self.columns = tuple(dict.fromkeys(n for each in self.products.values() for n in each.columns))
 
@@ -83,57 +87,55 @@ class Filler:
             A column is missing, has another length, or is of no use for its axis.
         """
         plain = {name: plain_column(_column(columns, name), what=f"column {name!r}") for name in self.columns}
-        size = {values.size for values in plain.values()}
-        if len(size) > 1:
-            msg = f"the columns {', '.join(self.columns)} have {sorted(size)} values"
+        total = plain[self.columns[0]].size
+        if any(values.size != total for values in plain.values()):
+            msg = f"the columns {', '.join(self.columns)} have {[v.size for v in plain.values()]} values"
             raise SchemaError(msg, hint="give arrays of one length")
-        total = size.pop()
+        if total <= CHUNK:
+            self._chunk(counters, plain, nulls)
+            return total
         for begin in range(0, total, CHUNK):
-            part = slice(begin, min(begin + CHUNK, total))
+            part = slice(begin, begin + CHUNK)
             chunk = {name: values[part] for name, values in plain.items()}
-            none = {name: mask[part] for name, mask in nulls.items()}
-            codes = [self._place(p, chunk, none, out) for p, out in zip(self._places, self._codes, strict=True)]
-            for name, each in self.products.items():
-                found = self._combine(each.axes, codes)
-                if not each.weights:
-                    counters[name].add(found)
-                    continue
-                weights = chunk[each.weights].astype(np.float64)
-                bad = np.isnan(weights)
-                if each.weights in none:
-                    bad |= none[each.weights]
-                if bad.any():
-                    found = np.where(bad, np.int32(NAN), found)
-                    weights[bad] = 0.0
-                counters[name].add(found, weights)
+            self._chunk(counters, chunk, {name: mask[part] for name, mask in nulls.items()})
         return total
 
-    @staticmethod
-    def _place(
-        place: Place, chunk: Mapping[str, Array], none: Mapping[str, npt.NDArray[np.bool_]], out: Int32Array
-    ) -> Int32Array:
-        names = axis_columns(place.axis)
-        codes = place.codes(chunk, out[: chunk[names[0]].size])
-        for name in names:
-            if name in none:
-                codes[none[name]] = NAN
-        return codes
+    def _chunk(
+        self, counters: Mapping[str, Counters], chunk: Mapping[str, Array], none: Mapping[str, npt.NDArray[np.bool_]]
+    ) -> None:
+        size = chunk[self.columns[0]].size
+        codes = []
+        for place, names, room in self._places:
+            found = place.codes(chunk, room[:size])
+            for name in names if none else ():
+                if name in none:
+                    found[none[name]] = NAN
+            codes.append(found)
+        for name, each, first, others in self._plan:
+            found = codes[first]
+            for at, bins in others:
+                found = self._combine(found, codes[at], bins)
+            if not each.weights:
+                counters[name].add(found)
+                continue
+            weights = chunk[each.weights].astype(np.float64)
+            bad = np.isnan(weights)
+            if each.weights in none:
+                bad |= none[each.weights]
+            if bad.any():
+                found = np.where(bad, np.int32(NAN), found)
+                weights[bad] = 0.0
+            counters[name].add(found, weights)
 
-    def _combine(self, axes: tuple[Axis, ...], codes: list[Int32Array]) -> Int32Array:
-        """Return the bins of a product, or the lowest code where an axis has none."""
-        found = codes[self._of[id(axes[0])]]
-        both = self._both[: found.size]
-        for axis in axes[1:]:
-            other = codes[self._of[id(axis)]]
-            if have_compiler():
-                from eventide.kernel.histogram import counters_loops as loops
-
-                loops.combine(found, other, axis.bins, both)
-            else:
-                low = np.minimum(found, other)
-                both[:] = np.where(low >= 0, found * np.int32(axis.bins) + other, low)
-            found = both
-        return found
+    def _combine(self, left: Int32Array, right: Int32Array, bins: int) -> Int32Array:
+        """Return the bins of two axes together, or the lower code where one has none."""
+        both = self._both[: left.size]
+        if self._loops is not None:
+            self._loops.combine(left, right, bins, both)
+        else:
+            low = np.minimum(left, right)
+            both[:] = np.where(low >= 0, left * np.int32(bins) + right, low)
+        return both
 
 
 class Histograms:

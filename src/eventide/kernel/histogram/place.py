@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,10 +16,18 @@ from eventide.kernel.histogram.codes import MASKED, NAN, UNKNOWN
 from eventide.kernel.histogram.search import BITS, EVEN, MOST_STEPS, Search, fits_doubles, place_plain, search_of
 from eventide.kernel.histogram.values import Calibrated, Column, Ratio, Scaled
 
-__all__ = ["Place", "plain_column"]
+__all__ = ["Place", "loops_of", "plain_column"]
 
 Array = npt.NDArray[Any]
 Int32Array = npt.NDArray[np.int32]
+
+_LARGE = (np.dtype(np.int64), np.dtype(np.uint64))
+_PLAIN = frozenset(np.dtype(t) for t in (np.int32, np.int64, np.uint64, np.float32, np.float64))
+
+
+def loops_of(module: str) -> Any:
+    """Return the compiled loops of a module of this folder, or None where there is no compiler."""
+    return importlib.import_module(f"eventide.kernel.histogram.{module}") if have_compiler() else None
 
 
 def plain_column(values: Array, *, what: str = "a histogram") -> Array:
@@ -34,11 +43,11 @@ def plain_column(values: Array, *, what: str = "a histogram") -> Array:
     >>> plain_column(np.array([1, 2], np.uint16)).dtype, plain_column(np.array([1, 2], np.uint32)).dtype
     (dtype('int32'), dtype('int64'))
     """
+    if values.dtype in _PLAIN:
+        return values
     kind, size = values.dtype.kind, values.dtype.itemsize
     if kind in "mM":
         return values.view(np.int64)
-    if (kind == "i" and size >= 4) or (kind == "f" and size in (4, 8)) or (kind == "u" and size == 8):
-        return values
     if kind in "biu":
         return values.astype(np.int64 if size == 4 else np.int32)
     if kind == "f" and size == 2:
@@ -65,7 +74,10 @@ class Place:
 
     def __init__(self, axis: Axis) -> None:
         self.axis = axis
+        self._loops = loops_of("place_loops")
         self._prepared: Search | None = None
+        if isinstance(axis, Edges) and self._loops is not None:
+            self._prepared, self._fits = search_of(axis.edges), fits_doubles(axis.edges)
         source = axis.value
         # Tables have one more entry, for pixels that they do not know.
         self._table = np.zeros(0, np.int32)
@@ -101,9 +113,9 @@ class Place:
             if isinstance(axis, Edges):
                 self._search(axis, values, out)
             elif isinstance(axis, Pixels):
-                _pixels(_whole(values, source.name), out, axis)
+                self._pixels(_whole(values, source.name), out, axis)
             else:
-                _look_up(_whole(values, source.name), out, axis.first, self._table)
+                self._look_up(_whole(values, source.name), out, axis.first)
             return out
         assert isinstance(axis, Edges)
         pixel, time = _whole(columns[source.pixel], source.pixel), _signed(columns[source.time])
@@ -113,8 +125,8 @@ class Place:
         self._search(axis, values, out)
         if out.size and out.min() == NAN:
             status = self._room(3, pixel.size, np.int32)
-            _look_up(pixel, status, source.first, self._table)
-            _override(status, out)
+            self._look_up(pixel, status, source.first)
+            self._override(status, out)
         return out
 
     def _room(self, number: int, size: int, dtype: npt.DTypeLike) -> Array:
@@ -123,11 +135,29 @@ class Place:
             self._rooms = [np.empty(size) for _ in range(4)]
         return self._rooms[number].view(dtype)[:size]
 
+    def _pixels(self, pixel: Array, out: Int32Array, axis: Pixels) -> None:
+        if self._loops is not None:
+            self._loops.place_pixels(pixel, out, axis.first, axis.bins)
+            return
+        at = _known(pixel, axis.first, axis.bins)
+        out[:] = np.where(at < axis.bins, at, UNKNOWN)
+
+    def _look_up(self, pixel: Array, out: Int32Array, first: int) -> None:
+        if self._loops is not None:
+            self._loops.place_rows(pixel, out, first, self._table)
+            return
+        out[:] = self._table[_known(pixel, first, self._table.size - 1)]
+
+    def _override(self, status: Int32Array, out: Int32Array) -> None:
+        if self._loops is not None:
+            self._loops.override(status, out)
+            return
+        out[status < 0] = status[status < 0]
+
     def _convert(self, source: Scaled | Ratio | Calibrated, pixel: Array, time: Array, out: Array) -> None:
         first, constants = source.first, self._constants
-        if have_compiler():
-            from eventide.kernel.histogram import place_loops as loops
-
+        loops = self._loops
+        if loops is not None:
             if isinstance(source, Scaled):
                 loops.times(pixel, time, out, first, constants)
             elif isinstance(source, Ratio):
@@ -147,15 +177,10 @@ class Place:
                 out[:] = own * t if isinstance(source, Scaled) else own / t
 
     def _search(self, axis: Edges, values: Array, out: Int32Array) -> None:
-        large = values.dtype.itemsize == 8 and values.dtype.kind in "iu"
-        if not have_compiler() or (large and not fits_doubles(axis.edges)):
+        s, loops = self._prepared, self._loops
+        if s is None or loops is None or (not self._fits and values.dtype in _LARGE):
             out[:] = place_plain(axis.edges, values)
             return
-        from eventide.kernel.histogram import place_loops as loops
-
-        if self._prepared is None:
-            self._prepared = search_of(axis.edges)
-        s = self._prepared
         if s.kind == EVEN:
             loops.place_even(values, out, s.low, s.scale, s.step, float(axis.edges[-1]), s.bins)
             return
@@ -176,34 +201,6 @@ def _four(source: Calibrated) -> Array:
     """Return 4 difa, difc, difc squared and tzero of each pixel side by side, in one line of the cache."""
     four = np.stack([4.0 * source.difa, source.difc, source.difc * source.difc, source.tzero], axis=1)
     return np.concatenate((four, np.full((1, 4), np.nan)))
-
-
-def _pixels(pixel: Array, out: Int32Array, axis: Pixels) -> None:
-    if have_compiler():
-        from eventide.kernel.histogram import place_loops as loops
-
-        loops.place_pixels(pixel, out, axis.first, axis.bins)
-        return
-    at = _known(pixel, axis.first, axis.bins)
-    out[:] = np.where(at < axis.bins, at, UNKNOWN)
-
-
-def _look_up(pixel: Array, out: Int32Array, first: int, table: Int32Array) -> None:
-    if have_compiler():
-        from eventide.kernel.histogram import place_loops as loops
-
-        loops.place_rows(pixel, out, first, table)
-        return
-    out[:] = table[_known(pixel, first, table.size - 1)]
-
-
-def _override(status: Int32Array, out: Int32Array) -> None:
-    if have_compiler():
-        from eventide.kernel.histogram import place_loops as loops
-
-        loops.override(status, out)
-        return
-    out[status < 0] = status[status < 0]
 
 
 def _known(pixel: Array, first: int, count: int) -> npt.NDArray[np.int64]:
