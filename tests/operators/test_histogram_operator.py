@@ -15,7 +15,7 @@ from machine_driver import EVENT_TIME, drive, make, scenarios, steps
 
 import eventide as ev
 from eventide.connectors.memory import MemorySink
-from eventide.errors import DataError, EventideError, PipelineError, SchemaError, UsageError
+from eventide.errors import CheckpointError, DataError, EventideError, PipelineError, SchemaError, UsageError
 from eventide.kernel.histogram.axes import edges, integers, pixels, rows, uniform
 from eventide.kernel.histogram.codes import CLASSES
 from eventide.kernel.histogram.histograms import Filler, Histograms
@@ -300,6 +300,25 @@ def test_unchanged_blocks_are_the_same_tables():
         True,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"products": {"p": uniform("value", -50, 51, 4)}},
+        {"products": {"p": VALUE, "q": REGION}},
+        {"products": {"p": VALUE}, "every": "20ns"},
+        {"products": {"p": product(VALUE, weights="n")}},
+    ],
+)
+def test_state_of_other_axes_is_refused(other):
+    def machine(how):
+        return make(ev.read("log://a").event_time("t").pipe(ev.op.histogram, **how), SCHEMA, ALL_GROUPS)
+
+    state = machine({"products": {"p": VALUE}, "every": "10ns"}).snapshot()
+    machine({"products": {"p": uniform("value", -50, 50, 4)}, "every": "10ns"}).restore(state)
+    with pytest.raises(CheckpointError, match="cannot be added to"):
+        machine({"every": "10ns"} | other).restore(state)
 
 
 def test_state_of_a_large_sparse_histogram_is_small():

@@ -20,7 +20,7 @@ from eventide.errors import CheckpointError
 from eventide.kernel.hashing import key_groups, key_hashes
 from eventide.kernel.histogram.columns import event_columns
 from eventide.kernel.histogram.histograms import Filler, Histograms
-from eventide.kernel.histogram.products import Product
+from eventide.kernel.histogram.products import Product, fingerprint
 from eventide.kernel.histogram.publication import LEDGER, Publisher, publication_schema
 from eventide.kernel.keys import KeyIndex
 from eventide.kernel.ordering import late_rows
@@ -349,8 +349,24 @@ class HistogramMachine:
             **state,
             "keys": pa.table(columns),
             "later": pa.Table.from_batches([rows]).append_column(GROUP_COLUMN, groups),
+            "products": self._fingerprints(),
             "progress": pa.table({"input": pa.array([self._input], pa.int64()), "ended": [self._ended]}),
         }
+
+    def _fingerprints(self) -> pa.Table:
+        plan = self._plan
+        found = {name: fingerprint(each) for name, each in plan.products.items()}
+        found |= {"": f"every {plan.every} ns, reset {plan.window} ns, track {', '.join(plan.track)}"}
+        return pa.table({"name": list(found), "fingerprint": list(found.values())})
+
+    def _check(self, saved: pa.Table) -> None:
+        then = {row["name"]: row["fingerprint"] for row in saved.to_pylist()}
+        now = {row["name"]: row["fingerprint"] for row in self._fingerprints().to_pylist()}
+        other = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
+        if other:
+            what = f"histogram {other[-1]!r} with other axes" if other[-1] else f"histograms with {then.get('')}"
+            msg = f"the state is of the {what}, which counts cannot be added to"
+            raise CheckpointError(msg, hint="begin anew with --fresh, or name the changed pipeline anew")
 
     def restore(self, state: State) -> None:
         """Take over a state; it may hold more groups than this machine owns.
@@ -361,6 +377,7 @@ class HistogramMachine:
             It is of other histograms.
         """
         self._clear()
+        self._check(state["products"])
         mine = select_groups(state, self._groups)
         self._input = mine["progress"].column("input")[0].as_py()
         self._ended = mine["progress"].column("ended")[0].as_py()
@@ -375,11 +392,7 @@ class HistogramMachine:
         for slot, row in zip(slots.tolist(), keys.to_pylist(), strict=True):
             histograms = Histograms(self._filler)
             histograms.restore(tables.get(row["id"], {}), row["events"])
-            try:
-                tracked = [(row[f"low.{n}"], row[f"high.{n}"]) for n in self._plan.track]
-            except KeyError as error:
-                msg = f"the state of a histogram does not have the tracked column {error}"
-                raise CheckpointError(msg, hint="what is tracked has changed: begin anew with --fresh") from error
+            tracked = [(row[f"low.{n}"], row[f"high.{n}"]) for n in self._plan.track]
             numbers = {n: row[n] for n in _NUMBERS}
             key = _Key(
                 row["id"],

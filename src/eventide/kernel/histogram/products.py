@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from eventide.errors import UsageError
 from eventide.kernel.histogram.axes import MOST_BINS, Axis, Edges, Pixels, Rows, axis_columns, describe_axis
 
-__all__ = ["Product", "checked", "describe_product", "product"]
+__all__ = ["Product", "checked", "describe_product", "fingerprint", "product"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 
@@ -115,3 +119,28 @@ def describe_product(made: Product) -> dict[str, Any]:
     {'shape': [10], 'weights': '', 'axes': [{'name': 'pixel_id', 'unit': '', 'bins': 10, 'kind': 'pixels', 'first': 1}]}
     """
     return {"shape": list(made.shape), "weights": made.weights, "axes": [describe_axis(a) for a in made.axes]}
+
+
+def fingerprint(made: Product) -> str:
+    """Return a SHA-256 of all that decides in which bin an event is counted: edges, tables and constants too.
+
+    Counts that were made with other axes must not be added to.
+
+    Examples
+    --------
+    >>> from eventide.kernel.histogram.axes import uniform
+    >>> one, other = (fingerprint(product(uniform("tof", 0, high, 10))) for high in (1.0, 2.0))
+    >>> one == other
+    False
+    """
+    digest = hashlib.sha256(json.dumps([made.shape, made.weights]).encode())
+    for axis in made.axes:
+        for part in (axis, axis.value):
+            for name in type(part).__dataclass_fields__:
+                value = getattr(part, name)
+                if isinstance(value, np.ndarray):
+                    digest.update(f"{name} {value.dtype} {value.shape}".encode())
+                    digest.update(np.ascontiguousarray(value).data)
+                elif name not in ("value", "name", "unit", "form") or part is axis.value:
+                    digest.update(f"{type(part).__name__} {name} {value!r}".encode())
+    return digest.hexdigest()
