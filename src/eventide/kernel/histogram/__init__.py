@@ -1,0 +1,1 @@
+"""Histograms of events: axes and products as data, bins found exactly, many products filled in one pass."""
