@@ -19,17 +19,9 @@ from eventide.formats._runs import STOP, RunStop, read_stop, stop_from_row, stop
 from eventide.model.protocols import Decoded
 
 __all__ = [
-    "SUFFIXES",
-    "BrokenMessageError",
-    "RunStop",
-    "decode",
-    "decode_many",
-    "encode",
-    "encode_many",
-    "infer",
-    "read",
+    "SUFFIXES", "BrokenMessageError", "RunStop", "decode", "decode_many", "encode", "encode_many", "infer", "read",
     "write",
-]
+]  # fmt: skip
 
 SUFFIXES = (".6s4t",)
 

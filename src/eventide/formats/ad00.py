@@ -19,18 +19,9 @@ from eventide.formats._rows import decode_rows, encode_row, encode_rows
 from eventide.model.protocols import Decoded
 
 __all__ = [
-    "SUFFIXES",
-    "Attribute",
-    "BrokenMessageError",
-    "Image",
-    "decode",
-    "decode_many",
-    "encode",
-    "encode_many",
-    "infer",
-    "read",
-    "write",
-]
+    "SUFFIXES", "Attribute", "BrokenMessageError", "Image", "decode", "decode_many", "encode", "encode_many",
+    "infer", "read", "write",
+]  # fmt: skip
 
 SUFFIXES = (".ad00",)
 

@@ -30,22 +30,9 @@ from eventide.formats._rows import decode_rows, encode_row, encode_rows
 from eventide.model.protocols import Decoded
 
 __all__ = [
-    "SUFFIXES",
-    "Axis",
-    "BrokenMessageError",
-    "DataArray",
-    "Histogram",
-    "Variable",
-    "decode",
-    "decode_many",
-    "encode",
-    "encode_histogram",
-    "encode_many",
-    "infer",
-    "read",
-    "read_histogram",
-    "write",
-]
+    "SUFFIXES", "Axis", "BrokenMessageError", "DataArray", "Histogram", "Variable", "decode", "decode_many",
+    "encode", "encode_histogram", "encode_many", "infer", "read", "read_histogram", "write",
+]  # fmt: skip
 
 SUFFIXES = (".da00",)
 

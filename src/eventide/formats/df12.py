@@ -20,16 +20,8 @@ from eventide.model.batch import column
 from eventide.model.protocols import Decoded
 
 __all__ = [
-    "SUFFIXES",
-    "BrokenMessageError",
-    "SpectrumMap",
-    "decode",
-    "decode_many",
-    "encode",
-    "infer",
-    "read",
-    "write",
-]
+    "SUFFIXES", "BrokenMessageError", "SpectrumMap", "decode", "decode_many", "encode", "infer", "read", "write",
+]  # fmt: skip
 
 SUFFIXES = (".df12",)
 

@@ -21,17 +21,9 @@ from eventide.formats._rows import decode_rows, encode_row, encode_rows
 from eventide.model.protocols import Decoded
 
 __all__ = [
-    "SUFFIXES",
-    "BrokenMessageError",
-    "LogValue",
-    "decode",
-    "decode_many",
-    "encode",
-    "encode_many",
-    "infer",
-    "read",
+    "SUFFIXES", "BrokenMessageError", "LogValue", "decode", "decode_many", "encode", "encode_many", "infer", "read",
     "write",
-]
+]  # fmt: skip
 
 SUFFIXES = (".f142",)
 _COLUMNS = columns_of("f142")

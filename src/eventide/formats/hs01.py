@@ -20,18 +20,9 @@ from eventide.formats._rows import decode_rows, encode_row, encode_rows
 from eventide.model.protocols import Decoded
 
 __all__ = [
-    "SUFFIXES",
-    "Axis",
-    "BrokenMessageError",
-    "Histogram",
-    "decode",
-    "decode_many",
-    "encode",
-    "encode_histogram",
-    "encode_many",
-    "infer",
-    "read_histogram",
-]
+    "SUFFIXES", "Axis", "BrokenMessageError", "Histogram", "decode", "decode_many", "encode", "encode_histogram",
+    "encode_many", "infer", "read_histogram",
+]  # fmt: skip
 
 SUFFIXES = (".hs01",)
 

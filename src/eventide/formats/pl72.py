@@ -28,19 +28,9 @@ from eventide.formats._runs import (
 from eventide.model.protocols import Decoded
 
 __all__ = [
-    "SUFFIXES",
-    "BrokenMessageError",
-    "RunStart",
-    "RunStop",
-    "SpectrumMap",
-    "decode",
-    "decode_many",
-    "encode",
-    "encode_many",
-    "infer",
-    "read",
-    "write",
-]
+    "SUFFIXES", "BrokenMessageError", "RunStart", "RunStop", "SpectrumMap", "decode", "decode_many", "encode",
+    "encode_many", "infer", "read", "write",
+]  # fmt: skip
 
 SUFFIXES = (".pl72",)
 

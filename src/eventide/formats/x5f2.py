@@ -25,17 +25,9 @@ from eventide.formats._runs import (
 from eventide.model.protocols import Decoded
 
 __all__ = [
-    "SUFFIXES",
-    "BrokenMessageError",
-    "Heartbeat",
-    "decode",
-    "decode_many",
-    "encode",
-    "encode_many",
-    "infer",
-    "read",
+    "SUFFIXES", "BrokenMessageError", "Heartbeat", "decode", "decode_many", "encode", "encode_many", "infer", "read",
     "write",
-]
+]  # fmt: skip
 
 SUFFIXES = (".x5f2",)
 
