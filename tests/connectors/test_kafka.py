@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as plain_json
 import time
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -294,7 +295,7 @@ def kafka_source(broker: Any, topic: str, form: str) -> Any:
 def test_parts_are_read_back(kafka: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_kafka_sink, "_PART_BYTES", 2000)
     monkeypatch.setattr(_kafka_sink, "_HELD_BYTES", 0)
-    monkeypatch.setattr("eventide.connectors._kafka_staged._PIECE_BYTES", 300)
+    monkeypatch.setattr("eventide.connectors._kafka_stage_topic._PIECE_BYTES", 300)
     topic = new_topic(kafka, 2)
     out = sink(kafka, topic)
     out.open(SCHEMA, None)
@@ -318,6 +319,68 @@ def test_parts_are_read_back(kafka: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     last.commit(2, later)
     last.close()
     assert values(kafka, topic) == list(range(500))
+
+
+def test_parts_in_a_folder_are_read_back(kafka: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(_kafka_sink, "_PART_BYTES", 2000)
+    monkeypatch.setattr(_kafka_sink, "_HELD_BYTES", 0)
+    topic, folder = new_topic(kafka, 2), tmp_path / "staged"
+
+    def opened(state: Any) -> Any:
+        out = sink(kafka, topic)
+        out.beside(folder)
+        out.open(SCHEMA, state)
+        return out
+
+    before = len(consume(kafka, "_eventide_staged"))
+    out = opened(None)
+    for at in range(0, 500, 50):
+        out.write(batch(at, at + 50))
+    state = dict(out.prepare(1))
+    assert len(state["staged"]) > 3 and len(list(folder.iterdir())) == 1
+    out.write(batch(500, 600))  # of the next checkpoint already: in a file of its own, which goes with the process
+    assert len(list(folder.iterdir())) == 2 and values(kafka, topic) == []
+    out.close()
+    (path,) = [p for p in folder.iterdir() if p.name == state["staged"][0][1]]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-300] + bytes(300))
+    broken = opened(state)
+    with pytest.raises(CheckpointError, match="its checksum is wrong"):
+        broken.commit(1, state)
+    broken.close()
+    assert list(folder.iterdir()) == [path] and values(kafka, topic) == []
+    path.write_bytes(whole)
+    again = opened(state)
+    again.commit(1, state)
+    again.commit(1, state)
+    assert values(kafka, topic) == list(range(500)) and list(folder.iterdir()) == []
+    again.write(batch(500, 510))
+    later = dict(again.prepare(2))
+    again.close()
+    with pytest.raises(CheckpointError, match="wait in files beside it"):
+        sink(kafka, topic).open(SCHEMA, later)
+    last = opened(later)
+    last.commit(2, later)
+    last.close()
+    assert values(kafka, topic) == list(range(510))
+    assert len(consume(kafka, "_eventide_staged")) == before
+
+
+def test_what_waits_in_the_topic_is_committed_by_an_engine_with_a_folder(kafka: Any, tmp_path: Path) -> None:
+    topic = new_topic(kafka)
+    out = sink(kafka, topic)
+    out.open(SCHEMA, None)
+    out.write(batch(0, 3))
+    state = dict(out.prepare(1))
+    out.close()
+    again = sink(kafka, topic)
+    again.beside(tmp_path)
+    again.open(SCHEMA, state)
+    again.commit(1, state)
+    again.write(batch(3, 4))
+    again.commit(2, again.prepare(2))
+    again.close()
+    assert values(kafka, topic) == [0, 1, 2, 3]
 
 
 def test_a_process_believed_dead_can_write_nothing_more(kafka: Any) -> None:

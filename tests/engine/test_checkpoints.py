@@ -17,10 +17,10 @@ import pytest
 import eventide as ev
 from eventide.engines.local import savepoints
 from eventide.engines.local.checkpoint import Checkpoint, CheckpointStore
-from eventide.engines.local.durable_files import CheckedFile
 from eventide.engines.local.result import Progress
 from eventide.errors import CheckpointError, ConfigError, EventideError, UnknownNameError
 from eventide.log import Log
+from eventide.log.checked_file import CheckedFile
 from eventide.model.pipeline import Pipeline
 from eventide.model.protocols import Delivery
 

@@ -1,8 +1,9 @@
 """A topic of Kafka as a sink, exactly once.
 
 A producer of Kafka cannot commit what another process prepared: after a crash its open transaction is aborted. So the
-messages of a checkpoint are first *staged*: while they are written they go to a topic beside the target too (parts of
-some MiB, as Arrow bytes), and `prepare` waits until they are durable there. `commit` writes them to the target together
+messages of a checkpoint are first *staged*: while they are written they go to a folder beside the checkpoints too, or,
+where the engine has none, to a topic beside the target (parts of some MiB, as Arrow bytes), and `prepare` waits until
+they are durable there. `commit` writes them to the target together
 with a note of the last part committed, in one transaction. After any crash the note tells whether a commit was done;
 where it was not, the staged messages are read back and written. No timeout of a transaction runs meanwhile.
 
@@ -18,6 +19,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -26,7 +28,10 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from eventide.connectors import _kafka_staged as staged
 from eventide.connectors._kafka_client import SECONDS, Cluster
 from eventide.connectors._kafka_encode import Encoder, dictionaries
-from eventide.connectors._kafka_staged import COMMITS, STAGED, Committed, Part
+from eventide.connectors._kafka_stage import InFolder, InTopic, Message, Part, Stage, part_of
+from eventide.connectors._kafka_stage_folder import FolderStage
+from eventide.connectors._kafka_stage_topic import TopicStage
+from eventide.connectors._kafka_staged import COMMITS, STAGED, Committed
 from eventide.errors import CheckpointError, UnavailableError
 from eventide.model.batch import visible
 from eventide.model.protocols import Delivery
@@ -85,7 +90,8 @@ class KafkaSink:
         self.delivery: Delivery = "at_least_once" if at_once else "exactly_once"
         self._owner = ""
         self._producer: Producer | None = None
-        self._stager: Producer | None = None
+        self._folder: Path | None = None
+        self._stage: Stage | None = None
         self._names: list[str] = []
         self._forget()
 
@@ -95,14 +101,16 @@ class KafkaSink:
         self._buffer: list[pa.RecordBatch] = []
         self._bytes = 0
         self._staged: list[Part] = []
-        self._underway: dict[int, tuple[str, list[int], int]] = {}
         self._held: dict[int, tuple[list[pa.RecordBatch], int]] = {}  # parts and their bytes
         self._failed: list[KafkaError] = []  # what was not written
-        self._unstaged: list[KafkaError] = []  # what was not staged; by the other client, maybe in another thread
 
     def owned(self, owner: str) -> None:
         """Take the name of the pipeline and node that write, for whoever reads the notes of commits."""
         self._owner = owner
+
+    def beside(self, folder: Path) -> None:
+        """Take a folder that goes with the checkpoints, for what waits for its commit."""
+        self._folder = folder
 
     # -- opening and closing
 
@@ -145,7 +153,8 @@ class KafkaSink:
         self._sink = str(state.get("sink") or uuid.uuid4().hex)
         self._epoch = uuid.uuid4().hex[:8]
         self._place = int(state.get("place", staged.partition_of(self._sink, min(found[COMMITS], found[STAGED]))))
-        self._stager = self._cluster.producer()
+        parts = [part_of(p) for p in state.get("staged", ())]
+        self._stage = self._stage_of(parts)
         self._producer = self._made(
             transactional_id=f"eventide-{self._name or self._sink}", transaction_timeout_ms=_TRANSACTION_MS
         )
@@ -153,7 +162,7 @@ class KafkaSink:
         if not state:
             return
         self._part = int(state["part"])
-        self._staged = [Part(*p) for p in state["staged"]]
+        self._staged = parts
         self._committed = staged.committed(self._cluster, self._sink, partition=self._place, start=int(state["seen"]))
         first = self._staged[0].number if self._staged else self._part + 1
         if self._committed.part > self._part:
@@ -162,6 +171,20 @@ class KafkaSink:
         if self._committed.part < first - 1:
             msg = f"{self._cluster.where}: the cluster does not know of commits that the checkpoint knows of"
             raise CheckpointError(msg, hint="it is another cluster, or an older copy: run afresh (resume=False)")
+
+    def _stage_of(self, parts: list[Part]) -> Stage:
+        """Return where parts wait: the topic as long as there are some from a run that had no folder."""
+        if self._folder is None and any(isinstance(part, InFolder) for part in parts):
+            msg = (
+                f"{self._cluster.where}: results of the checkpoint wait in files beside it, and this engine keeps none"
+            )
+            raise CheckpointError(msg, hint="go on with the engine that wrote the checkpoint")
+        if self._folder is None or any(isinstance(part, InTopic) for part in parts):
+            name = f"{self._sink}/{self._epoch}"
+            return TopicStage(self._cluster, name, partition=self._place, text=self._encoder.text)
+        stage = FolderStage(self._folder, self._epoch, text=self._encoder.text)
+        stage.tidy(parts)
+        return stage
 
     def close(self) -> None:
         """Drop what was not prepared, and disconnect; at once, what was written is waited for."""
@@ -173,9 +196,12 @@ class KafkaSink:
 
     def abandon(self) -> None:
         """Disconnect without waiting for anything."""
-        producers, self._producer, self._stager = (self._producer, self._stager), None, None
+        producer, stage, self._producer, self._stage = self._producer, self._stage, None, None
         self._forget()
-        for producer in filter(None, producers):
+        if stage is not None:
+            with suppress(KafkaException):
+                stage.close()
+        if producer is not None:
             with suppress(KafkaException, SystemError):  # the second is what the client makes of one that was fenced
                 producer.purge()
                 producer.close()
@@ -196,12 +222,12 @@ class KafkaSink:
         if self._at_once:
             with self._cluster.errors():
                 self._produce(messages, self._topic)
-            self._check(self._failed)
+            self._check()
             return
         self._buffer.append(messages)
         self._bytes += messages.nbytes
         if self._bytes >= _PART_BYTES:
-            self._stage()
+            self._part_done()
 
     def _produce(self, messages: pa.RecordBatch, topic: str) -> None:
         """Hand messages to the client, as fast as it takes them."""
@@ -214,14 +240,14 @@ class KafkaSink:
             if plain and not self._at_once:
                 # A transaction fails with any of its messages, so only the first of a block reports: it tells why where
                 # the whole topic is refused, and a call of Python for every message costs a tenth of the rate.
-                self._alone(self._producer, {"topic": topic, **block.pop(0)})
+                self._alone({"topic": topic, **block.pop(0)})
                 done = None
             while plain and block:
                 if self._producer.produce_batch(topic, block, on_delivery=done) == len(block):
                     break
                 block = self._refused(block)
             for message in () if plain else block:
-                self._alone(self._producer, {"topic": topic, **message})
+                self._alone({"topic": topic, **message})
             self._producer.poll(0)
 
     def _refused(self, block: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -234,14 +260,15 @@ class KafkaSink:
         self._producer.poll(0.05)
         return [m for m, _ in again]
 
-    def _alone(self, producer: Producer, message: dict[str, Any], done: _Done | None = None) -> None:
-        """Hand one message to a client."""
+    def _alone(self, message: Message, done: _Done | None = None) -> None:
+        """Hand one message to the client."""
+        assert self._producer is not None
         while True:
             try:
                 with self._cluster.errors():
-                    producer.produce(**message, on_delivery=done or self._delivered)
+                    self._producer.produce(**message, on_delivery=done or self._delivered)
             except BufferError:
-                producer.poll(0.05)
+                self._producer.poll(0.05)
             else:
                 return
 
@@ -249,22 +276,21 @@ class KafkaSink:
         if error is not None:
             self._failed.append(error)
 
-    @staticmethod
-    def _noted(offsets: list[int], failed: list[KafkaError]) -> _Done:
+    def _noted(self, offsets: list[int]) -> _Done:
         """Return a function that keeps the offsets of what was written, and why something was not."""
 
         def done(error: KafkaError | None, message: Any) -> None:
             if error is None:
                 offsets.append(message.offset())
             else:
-                failed.append(error)
+                self._failed.append(error)
 
         return done
 
-    def _check(self, failed: list[KafkaError]) -> None:
-        if failed:
-            first = failed[0]
-            failed.clear()
+    def _check(self) -> None:
+        if self._failed:
+            first = self._failed[0]
+            self._failed.clear()
             raise self._cluster.told(first)
 
     # -- transactions
@@ -305,45 +331,28 @@ class KafkaSink:
             else:
                 return
 
-    def _stage(self) -> None:
+    def _part_done(self) -> None:
         """Begin to make the messages that were written durable beside the target."""
         if not self._buffer:
             return
-        assert self._stager is not None
-        number, offsets, count = self._part + 1, list[int](), 0
-        key = f"{self._sink}/{self._epoch}/{number}"
-        for count, piece in enumerate(staged.pieces(self._buffer, text=self._encoder.text), 1):
-            message = {
-                "topic": STAGED,
-                "key": f"{key}/{count - 1}".encode(),
-                "value": piece,
-                "partition": self._place,
-            }
-            self._alone(self._stager, message, self._noted(offsets, self._unstaged))
-        self._stager.poll(0)
-        self._underway[number] = (key, offsets, count)
-        self._part = number
+        assert self._stage is not None
+        self._part += 1
+        self._stage.add(self._part, self._buffer)
         # The last parts stay in memory too, so that a commit need not read them back.
         if sum(size for _, size in list(self._held.values())) + self._bytes <= _HELD_BYTES:
-            self._held[number] = (self._buffer, self._bytes)
+            self._held[self._part] = (self._buffer, self._bytes)
         self._buffer, self._bytes = [], 0
 
     def _settle(self) -> None:
         """Wait until all that was staged is durable."""
-        if self._underway:
-            assert self._stager is not None
-            self._flush(self._stager, self._unstaged)
-            for number, (key, offsets, count) in self._underway.items():
-                if len(offsets) != count:
-                    msg = f"{self._cluster.where}: not all of what was staged was taken"
-                    raise UnavailableError(msg, hint="see whether the broker runs")
-                self._staged.append(Part(number, min(offsets), max(offsets), key, count))
-            self._underway = {}
+        assert self._stage is not None
+        self._staged += self._stage.settle()
 
-    def _flush(self, producer: Producer, failed: list[KafkaError]) -> None:
+    def _flush(self) -> None:
+        assert self._producer is not None
         with self._cluster.errors():
-            left = producer.flush(SECONDS)
-        self._check(failed)
+            left = self._producer.flush(SECONDS)
+        self._check()
         if left:
             msg = f"{self._cluster.where}: {left:,} messages were not taken in {SECONDS:g} s"
             raise UnavailableError(msg, hint="see whether the broker runs")
@@ -352,7 +361,7 @@ class KafkaSink:
         """Make what was written visible now; for runs that keep no checkpoints."""
         assert self._producer is not None
         if self._at_once:
-            self._flush(self._producer, self._failed)
+            self._flush()
             return
         self._settle()
         if not (self._buffer or self._staged):
@@ -370,9 +379,9 @@ class KafkaSink:
         """Make what was written durable, and return where it is."""
         assert self._producer is not None
         if self._at_once:
-            self._flush(self._producer, self._failed)
+            self._flush()
             return {}
-        self._stage()
+        self._part_done()
         self._settle()
         parts = [list(p) for p in self._staged]
         seen = self._committed.offset
@@ -399,23 +408,25 @@ class KafkaSink:
                 "value": json.dumps(note).encode(),
                 "partition": self._place,
             }
-            self._alone(self._producer, message, self._noted(offsets, self._failed))
+            self._alone(message, self._noted(offsets))
         self._moved(upto)
         self._committed = Committed(upto, offsets[0])
 
     def _move(self, upto: int) -> None:
         """Write staged parts to the target, and take them away."""
-        assert self._producer is not None
+        assert self._stage is not None
         for part in self._staged:
             if self._committed.part < part.number <= upto:
                 held = self._held.get(part.number)
-                for messages in held[0] if held else [staged.read_part(self._cluster, part, partition=self._place)]:
+                for messages in held[0] if held else [self._stage.read(part)]:
                     self._produce(messages, self._topic)
-                for key in part.piece_keys():
-                    gone = {"topic": STAGED, "key": key, "value": None, "partition": self._place}
-                    self._alone(self._producer, gone)
+                for message in self._stage.farewell(part):
+                    self._alone(message)
 
     def _moved(self, upto: int) -> None:
+        assert self._stage is not None
+        gone = [p for p in self._staged if p.number <= upto]
         self._staged = [p for p in self._staged if p.number > upto]
+        self._stage.drop(gone, left=self._staged)
         for number in [n for n in list(self._held) if n <= upto]:  # `write` may add to it just now
             del self._held[number]

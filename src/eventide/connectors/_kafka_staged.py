@@ -10,34 +10,26 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Iterator
 from typing import NamedTuple
 
-import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ConfigResource, NewTopic
 
 from eventide.connectors._kafka_client import SECONDS, Cluster, read_range
-from eventide.connectors._kafka_encode import MESSAGES
-from eventide.errors import CheckpointError, UnavailableError
-from eventide.model.batch import concat
+from eventide.errors import UnavailableError
 
 __all__ = [
     "COMMITS",
     "STAGED",
     "Committed",
-    "Part",
     "committed",
     "largest",
     "make_topics",
     "partition_of",
-    "pieces",
-    "read_part",
 ]
 
 STAGED, COMMITS = "_eventide_staged", "_eventide_commits"
 _PARTITIONS = 16
-_PIECE_BYTES = 900_000
 _LARGEST = 1_048_588
 _SETTINGS = {
     "segment.bytes": str(64 << 20),
@@ -49,23 +41,6 @@ _POLICIES = {
     STAGED: {"cleanup.policy": "compact,delete", "retention.ms": str(30 * 86_400_000)},
     COMMITS: {"cleanup.policy": "compact"},
 }
-
-
-class Part(NamedTuple):
-    """A part that is staged: its number, the offsets of its first and last piece, and what their keys begin with.
-
-    That is another one for every process, so that pieces of one that was believed dead never replace others.
-    """
-
-    number: int
-    first: int
-    last: int
-    key: str
-    pieces: int
-
-    def piece_keys(self) -> list[bytes]:
-        """Return the keys of its pieces."""
-        return [f"{self.key}/{i}".encode() for i in range(self.pieces)]
 
 
 class Committed(NamedTuple):
@@ -124,34 +99,3 @@ def committed(cluster: Cluster, sink: str, *, partition: int, start: int) -> Com
         if message.key() == sink.encode():
             found = Committed(int(json.loads(message.value())["part"]), message.offset())
     return found
-
-
-def pieces(messages: list[pa.RecordBatch], *, text: bool) -> Iterator[bytes]:
-    """Return messages as bytes, in pieces that a topic takes; text is compressed, numbers would hardly shrink."""
-    out = pa.BufferOutputStream()
-    options = pa.ipc.IpcWriteOptions(compression="lz4" if text else None)
-    with pa.ipc.new_stream(out, MESSAGES, options=options) as writer:
-        for batch in messages:
-            writer.write_batch(batch)
-    packed = memoryview(out.getvalue())
-    for at in range(0, len(packed), _PIECE_BYTES):
-        yield bytes(packed[at : at + _PIECE_BYTES])
-
-
-def read_part(cluster: Cluster, part: Part, *, partition: int) -> pa.RecordBatch:
-    """Return the messages of a part that was staged.
-
-    Raises
-    ------
-    CheckpointError
-        They are not there any more.
-    """
-    place = TopicPartition(STAGED, partition, part.first)
-    found = {m.key(): m.value() for m in read_range(cluster, place, end=part.last + 1)}
-    data = [found.get(key) or b"" for key in part.piece_keys()]
-    try:
-        with pa.ipc.open_stream(pa.py_buffer(b"".join(data))) as reader:
-            return concat(list(reader))
-    except (pa.ArrowException, IndexError, OSError) as error:
-        msg = f"{cluster.where}: what the checkpoint staged in {STAGED} is not there any more ({error})"
-        raise CheckpointError(msg, hint="the topic was deleted or emptied: run afresh (resume=False)") from None

@@ -6,10 +6,10 @@ later are found. What cannot be decoded goes to quarantine with its partition an
 deleted by retention is an error, not a gap.
 
 Sink, exactly once: the messages of a checkpoint appear together, in one transaction, after the checkpoint was kept.
-They are staged in the topic ``_eventide_staged`` before, so that a crash between the two loses nothing however long it
-takes to come back; the topic ``_eventide_commits`` says how far each sink has come. Readers must read committed
-messages only (``isolation.level=read_committed``). With ``visible="at once"`` messages are written as they come,
-without transactions: at least once.
+They are staged before, beside the checkpoints of the embedded engine or in the topic ``_eventide_staged``, so that a
+crash between the two loses nothing; the topic ``_eventide_commits`` says how far each sink has come. Readers must read
+committed messages only (``isolation.level=read_committed``). With ``visible="at once"`` messages are written as they
+come, without transactions: at least once.
 
 Security: ``security_protocol``, ``ssl_*`` and ``sasl_*`` are those of librdkafka with underscores for its dots. Secrets
 among them are never the value but its place, ``"env:NAME"`` or ``"file:PATH"``.

@@ -127,6 +127,9 @@ class Sink(Protocol):
     A sink may have a method ``owned(owner)``: before `open` the engine tells it by that which pipeline and node
     it belongs to, a name under which it can find again what it prepared.
 
+    A sink may have a method ``beside(folder)``: before `open` an engine that keeps its checkpoints in files tells it by
+    that of a folder that goes with them, for what waits for its `commit`.
+
     In a run that keeps no checkpoints, a sink that also has a method ``publish()`` is told by it, after each
     item of input, to make what was written visible.
 

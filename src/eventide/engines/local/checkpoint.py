@@ -62,6 +62,10 @@ class CheckpointStore:
         self._files = StateFiles()
         self._hidden: list[Path] = []
 
+    def beside(self, label: str) -> Path:
+        """Return the folder in which the sink of a node may keep what waits for its commit; it is not made."""
+        return self.folder / "staged" / quote(label, safe="")
+
     def numbers(self) -> list[int]:
         """Return the numbers of the complete checkpoints, oldest first."""
         if not self.folder.is_dir():

@@ -177,6 +177,8 @@ class Loop:
         states: Mapping[str, Any] = found.manifest["sinks"] if found is not None else {}
         nodes = {label: node for node, label in self._plan.pipeline.labels.items()}
         for label, task in self._plan.sinks.items():
+            if self._store is not None and hasattr(task.sink, "beside"):
+                task.sink.beside(self._store.beside(label))
             told(task, "open", partial(task.sink.open, self._plan.schemas[nodes[label], MAIN], states.get(label)))
             if found is not None and label in states:
                 # The crash may have come between the checkpoint and the commit of what it prepared.

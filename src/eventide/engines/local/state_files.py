@@ -14,7 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from eventide.engines.local.durable_files import CheckedFile, write_file
+from eventide.engines.local.durable_files import write_file
+from eventide.log.checked_file import CheckedFile
 from eventide.log.checksum import crc32
 from eventide.model.state import State
 
