@@ -31,6 +31,8 @@ _MOST = 2**31 - 1
 def decode(batch: pa.RecordBatch, form: str) -> pa.RecordBatch:
     """Return the pulses of messages, and behind them the messages that are broken (`DECODED`).
 
+    A pulse without events does not tell whether it is of a monitor: its pixels are an empty list.
+
     Parameters
     ----------
     batch

@@ -8,7 +8,6 @@ from __future__ import annotations
 import html
 import io
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +89,8 @@ def axis_edges(described: Mapping[str, Any]) -> Float64Array:
         return np.array(described["edges"], np.float64)
     if kind in ("uniform", "logarithmic"):
         ends = described["low"], described["high"], bins + 1
-        return np.linspace(*ends) if kind == "uniform" else np.geomspace(*ends)
+        made: Float64Array = np.linspace(*ends) if kind == "uniform" else np.geomspace(*ends)
+        return made
     return np.arange(bins + 1, dtype=np.float64) + described.get("first", 0)
 
 
@@ -150,16 +150,22 @@ def _spectrum(panel: Axes, view: View, rows: pa.Table) -> None:
 
 
 def _rate(panel: Axes, rows: pa.Table) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
     until, events = (rows.column(n).cast(pa.int64()).to_numpy() for n in ("until", "events"))
-    begin = rows.column("first").cast(pa.int64()).to_numpy()[:1]
-    spans = np.diff(until, prepend=begin) / 1e9
-    rates = np.diff(events, prepend=0) / np.maximum(spans, 1e-9)
-    panel.step(
-        until.astype("datetime64[ns]").astype("datetime64[us]").astype(datetime), rates, where="pre", color=_LINE[0]
+    ends = np.append(rows.column("first").cast(pa.int64()).to_numpy()[:1], until)
+    rates = np.diff(events, prepend=0) / np.maximum(np.diff(ends) / 1e9, 1e-9)
+    panel.plot(
+        ends.astype("datetime64[ns]").astype("datetime64[us]"),
+        np.append(rates[:1], rates),
+        color=_LINE[0],
+        drawstyle="steps-pre",
     )
-    panel.set_ylim(bottom=0)
+    panel.set_ylim(0, 1.15 * max(float(rates.max(initial=0)), 1.0))
+    locator = AutoDateLocator(maxticks=6)
+    panel.xaxis.set_major_locator(locator)
+    panel.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     panel.grid(color=_GRID, lw=0.6)
-    panel.tick_params(axis="x", rotation=20)
 
 
 def _image(panel: Axes, layout: str, *, one: Instrument, counts: Float64Array) -> None:

@@ -167,7 +167,7 @@ def _broker(kafka: str, folder: Path) -> Iterator[tuple[str, str]]:
             registry.resolve("connector", "kafka")
             broker.start()
         except EventideError as error:
-            yield "", error.message
+            yield "", error.message.partition("\n")[0].rstrip(":")
             return
         try:
             yield broker.address, ""
