@@ -85,13 +85,13 @@ def axis_edges(described: Mapping[str, Any]) -> Float64Array:
     [0.0, 2.0, 4.0]
     """
     kind, bins = described["kind"], described["bins"]
+    out: Float64Array = np.arange(bins + 1, dtype=np.float64) + described.get("first", 0)
     if kind == "edges":
-        return np.array(described["edges"], np.float64)
-    if kind in ("uniform", "logarithmic"):
+        out = np.array(described["edges"], np.float64)
+    elif kind in ("uniform", "logarithmic"):
         ends = described["low"], described["high"], bins + 1
-        made: Float64Array = np.linspace(*ends) if kind == "uniform" else np.geomspace(*ends)
-        return made
-    return np.arange(bins + 1, dtype=np.float64) + described.get("first", 0)
+        out = np.linspace(*ends) if kind == "uniform" else np.geomspace(*ends)
+    return out
 
 
 def _rows(tables: Mapping[str, pa.Table], view: View) -> pa.Table:
