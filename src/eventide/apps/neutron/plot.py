@@ -115,7 +115,7 @@ def _figure(tables: Mapping[str, pa.Table], one: Instrument, views: list[View]) 
     for panel, view in zip(panels, views, strict=False):
         rows_of_view = _rows(tables, view)
         if view.kind == "timeseries":
-            _rate(panel, rows_of_view)
+            _rate(panel, rows_of_view, period=one.period)
         elif view.kind == "image":
             _image(panel, view.layout, one=one, counts=_newest(rows_of_view))
         else:
@@ -149,11 +149,13 @@ def _spectrum(panel: Axes, view: View, rows: pa.Table) -> None:
         panel.legend(frameon=False, fontsize=8)
 
 
-def _rate(panel: Axes, rows: pa.Table) -> None:
+def _rate(panel: Axes, rows: pa.Table, *, period: int) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     until, events = (rows.column(n).cast(pa.int64()).to_numpy() for n in ("until", "events"))
-    ends = np.append(rows.column("first").cast(pa.int64()).to_numpy()[:1], until)
+    first, last = (rows.column(n).cast(pa.int64()).to_numpy() for n in ("first", "last"))
+    ends = np.append(first[:1], until)
+    ends[-1] = min(ends[-1], last[-1] + period)  # the input may end within an interval
     rates = np.diff(events, prepend=0) / np.maximum(np.diff(ends) / 1e9, 1e-9)
     panel.plot(
         ends.astype("datetime64[ns]").astype("datetime64[us]"),
@@ -179,14 +181,17 @@ def _image(panel: Axes, layout: str, *, one: Instrument, counts: Float64Array) -
         x = np.degrees(np.arctan2(where[:, 0], where[:, 2]))
     spread, x_edges, y_edges = np.histogram2d(x, y, bins=_CELLS, weights=mine)
     pixels, _, _ = np.histogram2d(x, y, bins=(x_edges, y_edges))
-    shown = np.where(pixels > 0, np.log10(1 + spread), np.nan)
+    with np.errstate(all="ignore"):
+        mean = spread / pixels  # a cell may have more pixels than its neighbour: sums would show stripes
+    least = min(mean[mean > 0], default=1.0)
+    shown = np.log10(np.maximum(mean, least))
     extent = (x_edges[0], x_edges[-1], y_edges[0], y_edges[-1])
     made = panel.imshow(shown.T, origin="lower", extent=extent, cmap="viridis", interpolation="nearest")
     panel.set_aspect("equal" if layout == "plane" else "auto")
     figure = panel.get_figure()
     assert figure is not None
     bar = figure.colorbar(made, ax=panel, shrink=0.9)
-    bar.set_label("log10 (1 + counts)", fontsize=8)
+    bar.set_label("log10 (counts per pixel)", fontsize=8)
     bar.ax.tick_params(labelsize=7)
 
 
