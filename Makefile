@@ -25,7 +25,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check lint types layers docs servers fuzz soak bench bench-peers conform clean \
-        engine-environments test-engines test-kafka test-same bench-engines
+        engine-environments test-engines test-kafka test-kills test-same bench-engines
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -67,10 +67,18 @@ SAME := tests/engines/test_same_results.py tests/engines/test_docs_example.py
 test-same: $(VENV)/.dev engine-environments
 	$(BIN)/pytest -q $(SAME)
 
+# Programs, Java processes and task managers that are killed in mid-stream, on Flink and on Spark.
+FLINK_KILLS := tests/engines/flink/test_flink_kills.py tests/engines/flink/test_flink_cluster.py
+SPARK_KILLS := tests/engines/spark/test_spark_kill.py
+
+test-kills: engine-environments
+	PATH="$(abspath .venvs/engine-flink/bin):$$PATH" .venvs/engine-flink/bin/python -m pytest -q $(FLINK_KILLS)
+	PATH="$(abspath .venvs/engine-spark/bin):$$PATH" .venvs/engine-spark/bin/python -m pytest -q $(SPARK_KILLS)
+
 test-engines: $(VENV)/.dev $(ENGINES:%=test-%) test-same
 
 test-kafka: $(VENV)/.dev
-	$(BIN)/pytest -n 2 --dist worksteal -m 'kafka and not fuzz' tests/connectors tests/contract tests/crash tests/docs tests/unit
+	$(BIN)/pytest -m 'kafka and not fuzz' tests/connectors tests/contract tests/crash tests/docs tests/unit
 
 install: $(VENV)/.base
 
@@ -107,9 +115,10 @@ test: $(VENV)/.dev .venvs/beam/.done engine-environments servers lint types laye
 	    $(BIN)/pytest -n 2 --dist worksteal -m 'not fuzz and not kafka' $(SAME:%=--ignore=%)
 	# the same without the compiled kernels: they are optional and must change nothing
 	EVENTIDE_COMPILED=0 EVENTIDE_HYPOTHESIS=fast $(BIN)/pytest -q -n 2 -m 'not slow and not fuzz' tests/kernel tests/joins tests/property tests/keyed tests/engine
-	# brokers and clusters mostly wait: two at a time, the longest first
-	$(MAKE) -j 2 --output-sync=line test-spark test-flink test-kafka test-beam
+	$(MAKE) test-kafka
+	$(MAKE) test-beam
 	$(MAKE) test-same
+	$(MAKE) test-kills
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python tests/fuzz/fuzz_run.py --count 100000

@@ -4,7 +4,8 @@ One rule of time holds for all. A program starts, makes its input, and runs the 
 warm up. A measurement is then the same two runs again in that warm process: the seconds of the longer minus those of
 the shorter, for ``N`` rows. So start-up, compilation and the fixed cost of starting and ending a job are left out for
 everybody. That cost is what the shorter run takes beyond its rows: ``start_seconds``, and of the very first run, which
-may compile and start a cluster, ``first_start_seconds``.
+may compile and start a cluster, ``first_start_seconds``. What a program starts while it makes its input, as Spark's own
+does with its session, is in neither.
 
     python -m benchmarks.peers.flink --job w2 --rows 4000000                 # one measurement
     python -m benchmarks.peers.flink --job w2 --rows 500000 --out r.parquet  # no timing: the result, to compare

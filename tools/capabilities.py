@@ -133,5 +133,6 @@ def page() -> str:
 
 
 if __name__ == "__main__":
+    sys.path.append(str(ROOT / "tests"))  # as pytest has it: tests share some modules
     PAGE.write_text(page(), "utf-8")
     print(f"{PAGE.relative_to(ROOT)}: {len(page().splitlines())} lines")

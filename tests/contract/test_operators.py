@@ -11,6 +11,7 @@ import eventide as ev
 from eventide.model.time import EVENT_TIME
 from eventide.testing.operators import OperatorSuite
 from eventide.testing.strategies import SECOND, duplicates, events
+from operators.histogram_truth import PRODUCTS, as_table, publications
 
 
 def rows(table, schema=None):
@@ -290,6 +291,39 @@ def one_a_time(table):
         keep.append(tuple(row.values()) not in seen)
         seen.add(tuple(row.values()))
     return table.filter(pa.array(keep, pa.bool_())) if len(keep) else table
+
+
+class TestHistogram(OperatorSuite):
+    plugin = "histogram"
+    forgets = False  # all events are counted for good
+
+    def apply(self, stream):
+        return stream.pipe(ev.op.histogram, products=PRODUCTS, every="10s")
+
+    def reference(self, table):
+        return as_table(publications(table, every=10 * SECOND, key="key"), key="key")
+
+
+class TestHistogramDeltas(OperatorSuite):
+    plugin = "histogram"
+
+    def apply(self, stream):
+        return stream.pipe(ev.op.histogram, products=PRODUCTS, every="7s", reset="7s", sparse=True)
+
+    def reference(self, table):
+        found = publications(table, every=7 * SECOND, reset=7 * SECOND, key="key", sparse=True)
+        return as_table(found, key="key", sparse=True)
+
+
+class TestHistogramWindows(OperatorSuite):
+    plugin = "histogram"
+    keys = ()
+
+    def apply(self, stream):
+        return stream.pipe(ev.op.histogram, products=PRODUCTS, every="10s", reset="40s")
+
+    def reference(self, table):
+        return as_table(publications(table, every=10 * SECOND, reset=40 * SECOND))
 
 
 class TestWindowedAggregate(OperatorSuite):

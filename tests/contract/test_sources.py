@@ -312,7 +312,7 @@ class TestKafkaInPartitions(TestKafka):
 class TestKafkaOfArrow(TestKafka):
     """Messages of several events, in transactions, some of which were aborted."""
 
-    overshoot = 20
+    overshoot = 40  # how many events a message has is only guessed from those before
     partitions = 2
     options = {"format": "arrow"}
 

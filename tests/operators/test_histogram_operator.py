@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+from histogram_truth import PRODUCTS, REGION, VALUE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine_driver import EVENT_TIME, drive, make, scenarios, steps
@@ -16,110 +17,11 @@ from machine_driver import EVENT_TIME, drive, make, scenarios, steps
 import eventide as ev
 from eventide.connectors.memory import MemorySink
 from eventide.errors import CheckpointError, DataError, EventideError, PipelineError, SchemaError, UsageError
-from eventide.kernel.histogram.axes import edges, integers, pixels, rows, uniform
-from eventide.kernel.histogram.codes import CLASSES
+from eventide.kernel.histogram.axes import edges, integers, pixels, uniform
 from eventide.kernel.histogram.histograms import Filler, Histograms
 from eventide.kernel.histogram.products import checked, product
 from eventide.kernel.histogram.publication import METADATA, read_metadata
 from eventide.model.state import ALL_GROUPS
-from eventide.testing.operators import OperatorSuite
-from eventide.testing.strategies import SECOND
-
-VALUE = uniform("value", -50, 50, 4)
-SMALL = integers("n", -3, 6)
-REGION = rows("n", [0, -1, 1], first=0)
-PRODUCTS = {"value": VALUE, "both": product(SMALL, VALUE), "region": REGION}
-NAMES = ["until", "since", "first", "last", "product", "sequence", "events", "binned", *CLASSES, "vetoed"]
-
-
-def code(axis, row):
-    """Return a row's bin on an axis, or the name of its class, by definition."""
-    v = row[axis.value.name]
-    if v is None:
-        return "nan"
-    if axis is REGION:
-        return "unknown" if not 0 <= v < 3 else ("masked" if axis.table[v] < 0 else int(axis.table[v]))
-    at = int(np.searchsorted(axis.edges, v, side="right")) - 1
-    return "below" if at < 0 else "above" if at >= axis.bins else at
-
-
-def histogram_of(each, taken):
-    """Return the ledger and the counts of some rows."""
-    counts, ledger = np.zeros(each.shape, int), dict.fromkeys(CLASSES, 0)
-    for row in taken:
-        codes = [code(axis, row) for axis in each.axes]
-        worst = [name for name in ("nan", "unknown", "masked", "above", "below") if name in codes]
-        if worst:
-            ledger[worst[0]] += 1
-        else:
-            counts[tuple(codes)] += 1
-    return ledger, counts.reshape(-1).tolist()
-
-
-def publications(table, *, every, reset=0, key=None, sparse=False):
-    """Return what is published of a table, second by second, in plain Python."""
-    plain = table.set_column(0, "time", table["time"].cast(pa.int64())).to_pylist()
-    out = []
-    for value in dict.fromkeys(r[key] for r in plain) if key else [None]:
-        mine = [r for r in plain if key is None or r[key] == value]
-        sequence, before = 0, None
-        for interval in sorted({r["time"] // every for r in mine}):
-            until = (interval + 1) * every
-            since = interval * every // reset * reset if reset else None
-            sequence, before = (0 if since != before else sequence), since
-            taken = [r for r in mine if r["time"] < until and (since is None or r["time"] >= since)]
-            for name, each in checked(PRODUCTS).items():
-                ledger, counts = histogram_of(each, taken)
-                row = {"key": value} if key else {}
-                row |= {"until": until, "since": since, "product": name, "sequence": sequence}
-                row |= {"first": min(r["time"] for r in taken), "last": max(r["time"] for r in taken)}
-                row |= {"events": len(taken), "binned": sum(counts), "vetoed": 0, **ledger}
-                row |= {"bins": [k for k, c in enumerate(counts) if c]} if sparse else {}
-                out.append(row | {"counts": [c for c in counts if c] if sparse else counts})
-            sequence += 1
-    return out
-
-
-def as_table(found, *, key=None, sparse=False):
-    names = [*([key] if key else []), *NAMES, *(["bins"] if sparse else []), "counts"]
-    kinds = {n: pa.int64() for n in names}
-    kinds |= dict.fromkeys(("until", "since", "first", "last"), EVENT_TIME)
-    kinds |= {"product": pa.string(), "counts": pa.list_(pa.int64()), "bins": pa.list_(pa.int64()), "key": pa.string()}
-    return pa.table({n: pa.array([r[n] for r in found], kinds[n]) for n in names})
-
-
-class TestCumulative(OperatorSuite):
-    plugin = "histogram"
-    forgets = False  # all events are counted for good
-
-    def apply(self, stream):
-        return stream.pipe(ev.op.histogram, products=PRODUCTS, every="10s")
-
-    def reference(self, table):
-        return as_table(publications(table, every=10 * SECOND, key="key"), key="key")
-
-
-class TestDeltas(OperatorSuite):
-    plugin = "histogram"
-
-    def apply(self, stream):
-        return stream.pipe(ev.op.histogram, products=PRODUCTS, every="7s", reset="7s", sparse=True)
-
-    def reference(self, table):
-        found = publications(table, every=7 * SECOND, reset=7 * SECOND, key="key", sparse=True)
-        return as_table(found, key="key", sparse=True)
-
-
-class TestWindowsWithoutKeys(OperatorSuite):
-    plugin = "histogram"
-    keys = ()
-
-    def apply(self, stream):
-        return stream.pipe(ev.op.histogram, products=PRODUCTS, every="10s", reset="40s")
-
-    def reference(self, table):
-        return as_table(publications(table, every=10 * SECOND, reset=40 * SECOND))
-
 
 # -- the machine itself, with late events
 
@@ -250,7 +152,7 @@ def test_vetoed_and_weighted():
     assert (row["events"], row["vetoed"], row["above"], row["nan"]) == (6, 1, 1, 2)
 
 
-def test_metadata_reaches_the_sink_and_the_log(tmp_path):
+def test_metadata_reaches_the_sink():
     axis = edges("x", [0, 1, 10], unit="ms")
     events = ev.from_table({"t": ["2026-01-01"], "x": [0.5]}).event_time("t")
     stream = events.pipe(ev.op.histogram, products={"x": axis})

@@ -106,10 +106,6 @@ class EventMessage:
         return np.repeat(np.arange(len(self.reference_time)), counts)
 
 
-def _refuse(reason: str) -> BrokenMessageError:
-    return BrokenMessageError(reason)
-
-
 def head_of(data: Bytes, name: str) -> Head:
     """Return where everything stands in a message.
 
@@ -133,14 +129,14 @@ def _head_ev44(data: Bytes, table: Table, *, weights: bool) -> Head:
     for what, place in (("source_name", source), ("reference_time", times), ("reference_time_index", index)):
         if place < 0:
             msg = f"it has no {what}"
-            raise _refuse(msg)
+            raise BrokenMessageError(msg)
     if pulses != indices:
         msg = f"it has {pulses:,} reference times but {indices:,} indices"
-        raise _refuse(msg)
+        raise BrokenMessageError(msg)
     _check_lengths(events, ids, weighed)
     if events and not pulses:
         msg = f"it has {events:,} events but no reference time"
-        raise _refuse(msg)
+        raise BrokenMessageError(msg)
     if pulses:
         _check_pulses(np.frombuffer(data, "<i4", pulses, index), np.frombuffer(data, "<i8", pulses, times), events)
     pixels, weight = pixels if ids else -1, weight if weighed else -1
@@ -151,7 +147,7 @@ def _check_lengths(events: int, ids: int, weights: int = 0) -> None:
     for what, count in (("pixel ids", ids), ("weights", weights)):
         if count not in (0, events):
             msg = f"it has {events:,} times of flight but {count:,} {what}"
-            raise _refuse(msg)
+            raise BrokenMessageError(msg)
 
 
 def _check_pulses(first: Int32Array, times: Int64Array, events: int) -> None:
@@ -159,17 +155,17 @@ def _check_pulses(first: Int32Array, times: Int64Array, events: int) -> None:
         return
     if first[0] != 0:
         msg = f"its first pulse begins at event {first[0]}, so that the events before belong to none"
-        raise _refuse(msg)
+        raise BrokenMessageError(msg)
     if first.min() < 0 or first.max() > events:
         wrong = first[(first < 0) | (first > events)][0]
         msg = f"a pulse begins at event {wrong} of {events:,}"
-        raise _refuse(msg)
+        raise BrokenMessageError(msg)
     if (np.diff(first) < 0).any():
         msg = "its reference_time_index goes backwards"
-        raise _refuse(msg)
+        raise BrokenMessageError(msg)
     if (times == _NO_TIME).any():
         msg = f"a reference time is {_NO_TIME}, which is no time"
-        raise _refuse(msg)
+        raise BrokenMessageError(msg)
 
 
 def _head_ev42(table: Table) -> Head:
@@ -180,14 +176,14 @@ def _head_ev42(table: Table) -> Head:
     for what, value in (("message_id", number), ("pulse_time", time)):
         if value >= _LIMIT:
             msg = f"its {what} {value} does not fit a signed integer of 64 bits"
-            raise _refuse(msg)
+            raise BrokenMessageError(msg)
     _check_lengths(events, ids)
     part: tuple[int, int, int] = (NO_FACILITY, 0, 0)
     if table.number(5, "B") == _ISIS:
         isis = table.table(6)
         if isis is None:
             msg = "it says that it has a facility part of ISIS, but has none"
-            raise _refuse(msg)
+            raise BrokenMessageError(msg)
         part = (isis.number(0, "I"), isis.number(1, "B"), 0)
         place = isis.place(2, 4)
         part = (*part[:2], 0 if place < 0 else isis.number(2, "I"))
@@ -216,12 +212,12 @@ def read_message(data: Bytes, name: str) -> EventMessage:
     for what, found in (("time_of_flight", flights), ("pixel_id", pixels)) if name == "ev42" else ():
         if found is not None and (found < 0).any():
             msg = f"a {what} of {found.view('<u4').max()} does not fit a signed integer of 32 bits"
-            raise _refuse(msg)
+            raise BrokenMessageError(msg)
     try:
         source = bytes(view[head.source : head.source + head.letters]).decode("utf-8") if head.source >= 0 else ""
     except UnicodeDecodeError:
         msg = "its source_name is not UTF-8"
-        raise _refuse(msg) from None
+        raise BrokenMessageError(msg) from None
     return EventMessage(
         source,
         head.message_id,

@@ -54,7 +54,7 @@ def decode(data: Bytes, *, schema: pa.Schema | None = None, where: str = "") -> 
 
 
 def decode_many(messages: Messages, *, schema: pa.Schema | None = None, where: str = "") -> EventBatch:
-    """Return the events of many messages as one batch: at most 1 us a message, and one copy of what is asked for.
+    """Return the events of many messages as one batch, with one copy of the columns asked for.
 
     Parameters
     ----------

@@ -21,11 +21,10 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class EventColumns:
-    """Arrays of one length by name, which values of them are null, and how many events there are."""
+    """Arrays of one length by name, and which values of them are null."""
 
     values: dict[str, Array]
     nulls: dict[str, BoolArray]
-    events: int
 
 
 def check_number(field: pa.Field, *, what: str, whole: bool = False) -> None:
@@ -69,8 +68,8 @@ def event_columns(batch: pa.RecordBatch, names: Sequence[str]) -> EventColumns:
     --------
     >>> pulses = pa.record_batch({"period": [1, 2], "tof": [[5, 6], [7]]})
     >>> made = event_columns(pulses, ["period", "tof"])
-    >>> made.values["period"].tolist(), made.values["tof"].tolist(), made.events
-    ([1, 1, 2], [5, 6, 7], 3)
+    >>> made.values["period"].tolist(), made.values["tof"].tolist()
+    ([1, 1, 2], [5, 6, 7])
     """
     arrays = {name: column(batch, name, where="for a histogram") for name in names}
     lengths: Array | None = None
@@ -95,8 +94,7 @@ def event_columns(batch: pa.RecordBatch, names: Sequence[str]) -> EventColumns:
         values[name] = made
         if none is not None:
             nulls[name] = none
-    events = batch.num_rows if lengths is None else int(lengths.sum())
-    return EventColumns(values, nulls, events)
+    return EventColumns(values, nulls)
 
 
 def _is_list(kind: pa.DataType) -> bool:

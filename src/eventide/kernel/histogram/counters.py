@@ -274,11 +274,10 @@ class Counters:
             They are of a histogram with other bins.
         """
         self.reset()
-        for number, table in tables.items():
+        for table in tables.values():
             self._load(table)
-            self._saved[number] = table
         self._changed[:] = 0
-        self._saved = {n: t for n, t in self._saved.items() if n in tables}
+        self._saved = dict(tables)
         head = self._counts[0] if self._spread else self._counts
         self._classes[:] = head[:HEAD]
         head[:HEAD] = 0

@@ -1,6 +1,6 @@
 """Where the values of an axis come from: a column, or a time converted with constants of the event's pixel.
 
-Wavelength, d-spacing and energy are ``constant[pixel] * time``, momentum transfer is ``constant[pixel] / time``, and a
+Wavelength and d-spacing are ``constant[pixel] * time``, momentum transfer is ``constant[pixel] / time``, and a
 calibrated d-spacing solves ``time = difa d^2 + difc d + tzero``. Units are those of the constants.
 """
 

@@ -174,9 +174,9 @@ class Fused:
 
         if any(_stores(part)[0].nulls for part in parts):
             return None
-        moments = _stores(into)[1]
-        if moments.arrays[0].shape[0] < roster.size:
+        if into.capacity < roster.size:
             into.resize(roster.size)
+        moments = _stores(into)[1]
         arrays = [_stores(part)[1].arrays for part in parts]
         arrays += arrays[:1] * (SUMMED - len(arrays))  # one compiled function for any number
         sum_same(roster.size, moments.order, *moments.arrays, len(parts), *zip(*arrays, strict=True))
