@@ -24,7 +24,7 @@ def veto(
     charge: str = "",
     least_charge: float = 0.0,
     time: str = "",
-    between: Iterable[tuple[str, str]] = (),
+    between: Iterable[tuple[str | int, str | int]] = (),
     flags: Iterable[str] = (),
 ) -> pl.Expr:
     """Return the expression that is true for events that do not count; it is never null.
@@ -36,7 +36,8 @@ def veto(
     charge, least_charge
         Column of the proton charge of the pulse, uAh; a charge below the least, NaN or null vetoes.
     time, between
-        Column of event time, and intervals ``[begin, end)`` in ISO 8601 that are vetoed: a beam trip, a door.
+        Column of event time, and intervals ``[begin, end)``, ISO 8601 or ns since 1970, that are vetoed: a trip of
+        the beam, an open door.
     flags
         Boolean columns, each of which vetoes where it is true; null does not.
 
