@@ -1,14 +1,15 @@
 """The service without its transport: commands, events and the time go in, messages come out.
 
 It reads no clock and does no I/O, so everything it does can be tested and repeated: `now` is given, in ms since 1970.
-Whoever carries the messages reads the topics of `subscriptions`, anew whenever `generation` has changed.
+Whoever carries the messages reads the topics of `subscriptions`, anew whenever `generation` has changed, and may set
+`check`, which raises an `EventideError` for topics that cannot be read: the command is refused then.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -97,6 +98,7 @@ class Restream:
         self.generation = 0
         self.subscriptions: tuple[Subscription, ...] = ()
         self.broken = 0
+        self.check: Callable[[Subscription], None] = _nothing
         self._response_topic, self._heartbeat_topic = response_topic, heartbeat_topic
         own = identity or x5f2.Heartbeat(software_name="eventide restream", update_interval=1000)
         self._heartbeat = x5f2.write(own)
@@ -134,10 +136,12 @@ class Restream:
             return self._end(now)
         # Made before anything ends: a histogram that cannot be made leaves everything as it is.
         counts = [Count(wanted, command) for wanted in command.histograms]
-        out = self._end(now)
-        self._counts, self._input = counts, command.input_schema
         asked = [Subscription(c.wanted.brokers, t, command.start) for c in counts for t in c.wanted.data_topics]
-        self.subscriptions = tuple(dict.fromkeys(asked))
+        subscriptions = tuple(dict.fromkeys(asked))
+        for one in subscriptions:
+            self.check(one)
+        out = self._end(now)
+        self._counts, self._input, self.subscriptions = counts, command.input_schema, subscriptions
         return out + [_published(each, now) for each in counts]
 
     def _end(self, now: int) -> list[Outgoing]:
@@ -215,3 +219,7 @@ class Restream:
 
 def _published(each: Count, now: int) -> Outgoing:
     return Outgoing(each.wanted.topic, each.message(now), each.wanted.brokers)
+
+
+def _nothing(asked: Subscription) -> None:
+    """Check nothing."""
