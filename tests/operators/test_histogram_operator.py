@@ -164,6 +164,11 @@ def test_metadata_reaches_the_sink():
         read_metadata(pa.schema([]))
     assert json.loads(sink.table().schema.metadata[METADATA]) == described
 
+    ev.run(stream.write("log://published", log=str(tmp_path)))
+    kept = ev.fetch(ev.read("log://published", log=str(tmp_path), follow=False))
+    assert read_metadata(kept.schema) == described
+    assert kept["counts"].to_pylist() == sink.table()["counts"].to_pylist() == [[1, 0]]
+
 
 def test_a_million_bins():
     image = pixels("pixel", 0, 1_000_000)
