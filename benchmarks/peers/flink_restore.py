@@ -112,12 +112,12 @@ def prepare(job: Job) -> Callable[[], Figures]:
     before = newest(folder)
     while newest(folder) in (None, before):
         results(first)
+    kill(first)  # before the copy: a job that runs drops its older checkpoints
     found = newest(folder)
     assert found is not None
     kept = folder / "kept"
     # State files of the checkpoint are in its own folder and in those beside it.
     shutil.copytree(found.parent, kept, ignore_dangling_symlinks=True)
-    kill(first)
 
     def measure() -> Figures:
         started = time.perf_counter()

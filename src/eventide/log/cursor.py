@@ -82,9 +82,9 @@ class PartitionCursor:
         return self._head.still(self.position)
 
     @property
-    def coming(self) -> bool:
-        """Whether events are being made durable just now."""
-        return self._head.coming
+    def bell(self) -> tuple[int, int]:
+        """What rings when there may be more (see `eventide.log.bell`)."""
+        return self._head.bell
 
     def earliest(self) -> int:
         """Return the first offset that the partition still has."""

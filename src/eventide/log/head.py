@@ -1,7 +1,8 @@
 """The head of a partition: how far readers may read, in shared memory.
 
 The writer stores the offset after the last durable event as one aligned 8-byte number after every
-sync, so that a reader learns of new events for the price of a memory access. The head is advice, not
+sync, so that a reader learns of new events for the price of a memory access, and rings for readers that wait
+(`bell`). The head is advice, not
 truth: it is synced only when it is made, and after a restart of the machine (another boot id) it is not
 believed; the truth is what a scan of the segments finds. `promised` is the offset below which events
 were acknowledged as durable: damage there is corruption, damage after it is a torn tail.
@@ -14,6 +15,7 @@ import os
 from functools import cache
 from pathlib import Path
 
+from eventide.log.bell import address_of, ring
 from eventide.log.checksum import crc32
 from eventide.log.layout import sync_file
 
@@ -21,7 +23,7 @@ __all__ = ["Head", "boot_id"]
 
 _MAGIC = 0x3144414548545645  # "EVTHEAD1"
 _SIZE = 64
-_BOOT, _END, _PROMISED, _DELETED, _CHECK, _COMING = 1, 2, 3, 4, 5, 6
+_BOOT, _END, _PROMISED, _DELETED, _CHECK = 1, 2, 3, 4, 5
 _ALL = (1 << 64) - 1
 
 
@@ -69,7 +71,7 @@ class Head:
     (12, 10, True)
     """
 
-    __slots__ = ("_map", "_path", "_words", "fresh")
+    __slots__ = ("_map", "_path", "_word", "_words", "fresh")
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:
         self._path = folder / "head"
@@ -81,6 +83,7 @@ class Head:
             self._map = mmap.mmap(fd, _SIZE)
             # A memoryview of native 8-byte words stores and loads each word in one instruction.
             self._words = memoryview(self._map).cast("Q")
+            self._word = address_of(self._map) + 8 * _END
             self.fresh = create and self._words[0] != _MAGIC
             if self.fresh:
                 self._begin(fd)
@@ -107,13 +110,9 @@ class Head:
         return words[_END] <= offset and not words[_DELETED] and self.trusted
 
     @property
-    def coming(self) -> bool:
-        """Whether events are being made durable, so that `end` will move at once."""
-        return self._words[_COMING] > self._words[_END]
-
-    def announce(self, end: int) -> None:
-        """Tell readers that everything before `end` was written and is being made durable."""
-        self._words[_COMING] = end
+    def bell(self) -> tuple[int, int]:
+        """What a reader waits for (`eventide.log.bell`): where `end` lies, and what it is."""
+        return self._word, self._words[_END]
 
     @property
     def promised(self) -> int:
@@ -138,21 +137,24 @@ class Head:
         """Let readers see everything before `end`."""
         self._promise(promised)
         self._words[_END] = end
+        ring(self._word)
 
     def _promise(self, offset: int) -> None:
         self._words[_PROMISED], self._words[_CHECK] = offset, offset ^ _ALL
 
     def renew(self, end: int, *, promised: int) -> None:
         """Set the head after a recovery: from now on it is trusted."""
-        self._words[_END] = self._words[_COMING] = end
+        self._words[_END] = end
         self._promise(promised)
         self._words[_DELETED] = 0  # a deletion that was cut short before the topic was forgotten
         self._words[_BOOT] = boot_id()
         self._words[0] = _MAGIC
+        ring(self._word)
 
     def mark_deleted(self) -> None:
         """Tell readers, durably, that the topic is gone."""
         self._words[_DELETED] = 1
+        ring(self._word)
         self._map.flush()
         fd = os.open(self._path, os.O_RDWR)
         try:

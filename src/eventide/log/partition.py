@@ -243,7 +243,6 @@ class PartitionWriter:
             if end <= self._head.promised:
                 return
             self._check()  # the operating system tells of a failed sync once: the next one would seem to work
-            self._head.announce(end)
             try:
                 self._sync_unsynced()
                 sync_file(self._fd)

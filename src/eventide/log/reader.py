@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from eventide.errors import LogError, UsageError
+from eventide.log.bell import wait
 from eventide.log.cursor import PartitionCursor, find_time
 from eventide.log.frame import Frame
 from eventide.log.layout import partition_path
@@ -23,9 +24,8 @@ Start = str | datetime | int | Mapping[int, int]
 
 _SHORT_S, _LONG_S = 0.0005, 0.005
 _IDLE_S = 1.0
-_SYNC_S = 0.00005
-_MOST_SYNC = 300
-"""Looks at the shorter pause: enough for a slow sync, and an end to it where the writer died in the middle."""
+_RUNG_S = 0.1
+"""Where writers ring, a reader still looks so often by itself."""
 
 
 class Reader:
@@ -84,7 +84,6 @@ class Reader:
             )
         self._turn = 0
         self._found_at = time.monotonic()
-        self._looks = 0  # since a sync was seen to have begun
         self.seek(start)
 
     @property
@@ -145,7 +144,8 @@ class Reader:
             At most so many rows in all; the last frame is cut if need be.
         timeout
             How long to wait for at least one event, s; 0 returns at once, None waits for ever. New
-            events are seen within about a millisecond, and within five after a second without any.
+            events are seen at once (where writers cannot ring, which Linux lets them: within about a
+            millisecond, and within five after a second without any).
 
         Returns
         -------
@@ -167,21 +167,20 @@ class Reader:
             now = time.monotonic()
             if timeout is not None and now - began >= timeout:
                 return found
-            pause = self._pause(now)
-            time.sleep(pause if timeout is None else min(pause, timeout - (now - began)))
+            self._wait(now, _RUNG_S if timeout is None else min(_RUNG_S, timeout - (now - began)))
             if all(cursor.still for cursor in self._cursors.values()):
                 continue
             found = self._take(max_rows)
             if found:
                 return found
 
-    def _pause(self, now: float) -> float:
-        """Return how long to wait for the next look, s: hardly at all while a writer's sync is under way."""
-        self._looks = self._looks + 1 if any(cursor.coming for cursor in self._cursors.values()) else 0
-        if 0 < self._looks <= _MOST_SYNC:
-            return _SYNC_S
+    def _wait(self, now: float, most: float) -> None:
+        """Wait until a writer rings, at most so many s; where none can, or what is there is undecided, a little."""
+        bells = [cursor.bell for cursor in self._cursors.values()]  # before the look: what changes after it rings
+        if all(cursor.still for cursor in self._cursors.values()) and wait(bells, most):
+            return
         idle = now - self._found_at - _IDLE_S
-        return _SHORT_S if idle < 0 else min(_LONG_S, _SHORT_S * (1 + 4 * idle))
+        time.sleep(min(most, _SHORT_S if idle < 0 else min(_LONG_S, _SHORT_S * (1 + 4 * idle))))
 
     def next_frame(self, partition: int) -> Frame | None:
         """Return the next frame of one partition, whole; None when there is none (yet)."""

@@ -144,8 +144,7 @@ class AlignedWindowMachine:
         self._clear()
 
     def _clear(self) -> None:
-        self._watermark = MIN_TIME
-        self._closed = self._grid.closed(MIN_TIME)
+        self._pass(MIN_TIME)
         self._blocks: list[list[Block]] = [[] for _ in range(self._grid.overlap)]
         self._fill = 0  # groups per pane of the last block that was dropped
         self._room = 256  # groups of the last window that was merged
@@ -155,6 +154,13 @@ class AlignedWindowMachine:
         self._roster: Roster | None = None  # keys that panes begin with
         self._tries = 0  # how often in a row the roster did not fit
         self._dropped: list[Block] = []  # large and done; memory is given back by later steps
+
+    def _pass(self, watermark: int) -> None:
+        """Take note of a watermark, and of what it closes."""
+        self._watermark = watermark
+        self._closed = self._grid.closed(watermark)
+        self._due_at = self._grid.due_at(self._closed)
+        self._on_time = self._grid.first_on_time(self._closed)
 
     def share(self, helpers: Helpers) -> bool:
         """Use other threads for the rows of a large batch; False where this window has no part that can be shared.
@@ -192,12 +198,11 @@ class AlignedWindowMachine:
             late = self._take(batch, step.span)
         watermark = MAX_TIME if step.end else step.watermark
         out: list[Emit] = []
-        if watermark > self._watermark:
+        if watermark >= self._due_at:
+            out = self._close(self._grid.closed(watermark))
+            self._pass(watermark)
+        elif watermark > self._watermark:
             self._watermark = watermark
-            closed = self._grid.closed(watermark)
-            if closed > self._closed:
-                out = self._close(closed)
-                self._closed = closed
         if late is not None:
             out.append(Emit(LATE, late))
         return out
@@ -210,7 +215,7 @@ class AlignedWindowMachine:
         low, high = span or time_span(times)
         first, last = grid.pane_of(low), grid.pane_of(high)
         marks = schema.get_field_index(WATERMARK_COLUMN)
-        if marks < 0 and self._closed < grid.first_window(first):
+        if marks < 0 and first >= self._on_time:
             self._put(batch, times, (first, last), 0, NO_MASK)
             return None
         if marks < 0:
@@ -243,8 +248,11 @@ class AlignedWindowMachine:
         held = self._blocks[skip]
         first, last = span
         if self._filling is not None and not select.size and last - first < _FEW_PANES:
-            blocks = self._cover(held, _NO_PANES, span, wide=False)
-            self._filling.fill(blocks, batch, times)
+            newest = held[-1:] if first == last else []
+            if newest and newest[0].first <= first < newest[0].stop:  # the usual case, without a search
+                self._filling.fill(newest, batch, times)
+            else:
+                self._filling.fill(self._cover(held, _NO_PANES, span, wide=False), batch, times)
             self._taken += times.size
             return
         for block in held:
@@ -489,8 +497,7 @@ class AlignedWindowMachine:
     def restore(self, state: State) -> None:
         """Take over a state, in place of what is held."""
         self._clear()
-        self._watermark = state["time"].column("watermark")[0].as_py()
-        self._closed = self._grid.closed(self._watermark)
+        self._pass(state["time"].column("watermark")[0].as_py())
         for place, table in self._waiting.sort(state):
             self._restore_pane(place, table)
         large = {place: t.num_rows for place, t in ((pane_of(n), t) for n, t in state.items()) if place is not None}

@@ -6,7 +6,6 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 
 from eventide.kernel.window.blocks import Block, Helpers
@@ -145,16 +144,13 @@ class Filling:
                 self._run(item, twins)
 
     def _add(self, blocks: list[Block], rows: Rows, times: Int64Array) -> None:
-        edges = self._edges(blocks)
-        for at in range(0, len(blocks), PANES):
-            some = blocks[at : at + PANES]
-            self._fused.add(rows, times, edges[at : at + PANES + 1], [(b.keys, b.accumulators) for b in some])
+        if len(blocks) == 1:
+            self._fused.add(rows, (blocks[0].keys, blocks[0].accumulators))
+        else:
+            starts = [self._grid.pane_start(block.first) for block in blocks]
+            edges = [*starts, min(starts[-1] + self._grid.pane, MAX_TIME)]
+            for at in range(0, len(blocks), PANES):
+                held = [(b.keys, b.accumulators) for b in blocks[at : at + PANES]]
+                self._fused.add_to_panes(rows, times, edges[at : at + PANES + 1], held)
         for block in blocks:
             block.changed()
-
-    def _edges(self, blocks: list[Block]) -> Int64Array:
-        """Return where each pane begins, and the end of the last; nothing for one pane."""
-        if len(blocks) == 1:
-            return np.empty(0, np.int64)
-        starts = [self._grid.pane_start(block.first) for block in blocks]
-        return np.array([*starts, min(starts[-1] + self._grid.pane, MAX_TIME)], np.int64)

@@ -6,8 +6,11 @@ windows compute. Other aggregates and keys take a pass each (`Block.add`); the r
 
 from __future__ import annotations
 
+import functools
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -72,32 +75,54 @@ class Fused:
             return None
         return buffer_view(keys, "i8"), buffer_view(values, "f8")  # type: ignore[return-value]
 
-    def add(self, rows: Rows, times: Int64Array, edges: Int64Array, into: Sequence[Held]) -> None:
-        """Add rows.
+    def add(self, rows: Rows, into: Held) -> None:
+        """Add rows that all lie in one pane.
+
+        Parameters
+        ----------
+        rows
+            Keys and values.
+        into
+            The keys and the state of the block of the pane.
+        """
+        loops = _loops()
+        words, values = rows
+        index, accumulators = into
+        groups, table, moments = index.groups, index.word_table, _stores(accumulators)[1]
+        row = 0
+        while True:
+            row = loops.add_rows_in_pane(
+                words, values, row, groups.start, groups.stop, moments.order, *table.arrays, *moments.arrays
+            )
+            if row < 0:
+                return
+            table.grow()
+            accumulators.resize(index.capacity)
+
+    def add_to_panes(self, rows: Rows, times: Int64Array, edges: Sequence[int], into: Sequence[Held]) -> None:
+        """Add rows of several panes.
 
         Parameters
         ----------
         rows, times
             Keys and values, and their event times, ns. Times outside the panes are left out.
         edges
-            Where up to four panes begin, and the end of the last; none where all rows lie in one pane.
+            Where up to four panes begin, and the end of the last.
         into
             The keys and the state of the block of each pane.
         """
-        from eventide.kernel.window.fused_loops import add_rows
-
+        loops = _loops()
         words, values = rows
         groups = into[0][0].groups
         held = [(index.word_table, _stores(accumulators)[1]) for index, accumulators in into]
-        if edges.size:
-            edges = np.array([*edges.tolist(), *[MAX_TIME] * (PANES + 1 - edges.size)], np.int64)
+        bounds = np.array([*edges, *[MAX_TIME] * (PANES + 1 - len(edges))], np.int64)
         row = 0
         while True:
             # Four panes always, the first in place of those that are missing: one compiled function for all.
             arrays = [(*table.arrays, *moments.arrays) for table, moments in held]
             arrays += arrays[:1] * (PANES - len(held))
-            full = add_rows(
-                words, values, times, row, edges, groups.start, groups.stop, held[0][1].order,
+            full = loops.add_rows(
+                words, values, times, row, bounds, groups.start, groups.stop, held[0][1].order,
                 *zip(*arrays, strict=True),
             )  # fmt: skip
             if full < 0:
@@ -117,8 +142,6 @@ class Fused:
         same
             So many keys have the same slots in both.
         """
-        from eventide.kernel.window.fused_loops import add_groups, add_same
-
         index, accumulators = into
         theirs = other[0].word_table
         words = theirs.dense
@@ -128,10 +151,10 @@ class Fused:
         moments = _stores(accumulators)[1]
         table = index.word_table
         if same:
-            add_same(same, moments.order, *moments.arrays, *other_moments.arrays)
+            _loops().add_same(same, moments.order, *moments.arrays, *other_moments.arrays)
         row = same
         while row < words.size:
-            row = add_groups(words, row, *table.arrays, moments.order, *moments.arrays, *other_moments.arrays)
+            row = _loops().add_groups(words, row, *table.arrays, moments.order, *moments.arrays, *other_moments.arrays)
             if row < words.size:
                 table.grow()
                 accumulators.resize(index.capacity)
@@ -170,8 +193,6 @@ class Fused:
         roster
             The keys.
         """
-        from eventide.kernel.window.fused_loops import sum_same
-
         if any(_stores(part)[0].nulls for part in parts):
             return None
         if into.capacity < roster.size:
@@ -179,7 +200,7 @@ class Fused:
         moments = _stores(into)[1]
         arrays = [_stores(part)[1].arrays for part in parts]
         arrays += arrays[:1] * (SUMMED - len(arrays))  # one compiled function for any number
-        sum_same(roster.size, moments.order, *moments.arrays, len(parts), *zip(*arrays, strict=True))
+        _loops().sum_same(roster.size, moments.order, *moments.arrays, len(parts), *zip(*arrays, strict=True))
         return _results(roster.words, into, roster.order)
 
     def clear(self, index: KeyIndex, accumulators: Accumulators) -> None:
@@ -187,6 +208,12 @@ class Fused:
         index.word_table.clear()
         for store in _stores(accumulators):
             store.clear()
+
+
+@functools.cache
+def _loops() -> ModuleType:
+    """Return the compiled loops; an import statement in each call would take as long as 50 rows."""
+    return importlib.import_module("eventide.kernel.window.fused_loops")
 
 
 def _results(words: Int64Array, accumulators: Accumulators, order: Slots) -> Results:

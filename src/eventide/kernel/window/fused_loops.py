@@ -13,7 +13,7 @@ from eventide.kernel.compiled import compiled
 from eventide.kernel.keys_loops import FREE, NEXT, mix
 from eventide.kernel.window.fused import PART
 
-__all__ = ["add_groups", "add_rows", "add_same", "sum_same"]
+__all__ = ["add_groups", "add_rows", "add_rows_in_pane", "add_same", "sum_same"]
 
 _S56 = np.uint64(56)
 _NEAR = 4096
@@ -149,6 +149,42 @@ def _add_some(
 
 
 @compiled
+def _scratch() -> tuple[Any, Any, Any, Any, Any]:
+    return (
+        np.empty(CUT, np.int32),
+        np.empty(11 * CUT, np.int64),
+        np.empty(CUT + 1, np.int64),
+        np.empty(CUT, np.int64),
+        np.empty(CUT, np.float64),
+    )
+
+
+@compiled
+def add_rows_in_pane(
+    words: Any, values: Any, start: int, low: int, high: int, order: int,
+    table: Any, keys: Any, free: Any, meta: Any, ints: Any, floats: Any,
+) -> int:  # fmt: skip
+    """Do what `add_rows` does where all rows lie in one pane; return -1, or the row before which the table must grow.
+
+    Small batches nearly always lie in one pane, and to hand over the arrays of four takes as long as 500 rows.
+    """
+    scratch = _scratch()
+    odd = np.zeros(CUT + 1, np.int64)
+    many = words.size - start >= 2 * _NEAR
+    tags = np.empty(_NEAR if many else 0, np.int64)
+    near = np.full(_NEAR if many else 0, -1, np.int16)
+    for begin in range(start, words.size, PART):
+        stop = min(begin + PART, words.size)
+        if keys.size - meta[NEXT] + meta[FREE] < stop - begin:
+            return begin
+        _add_some(
+            words[begin:stop], values[begin:stop], low, high, order,
+            table, keys, free, meta, ints, floats, tags, near, scratch, odd,
+        )  # fmt: skip
+    return -1
+
+
+@compiled
 def add_rows(
     words: Any, values: Any, times: Any, start: int, edges: Any, low: int, high: int, order: int,
     tables: Any, keys: Any, free: Any, meta: Any, ints: Any, floats: Any,
@@ -162,7 +198,7 @@ def add_rows(
     start
         The first row.
     edges
-        Where the four panes begin, and the end of the last; without any, all rows lie in the first.
+        Where the four panes begin, and the end of the last.
     low, high
         The key groups that count.
     order
@@ -180,13 +216,7 @@ def add_rows(
     ends = np.zeros(6, np.int64)
     some_words = np.empty(PART, np.int64)
     some_values = np.empty(PART, np.float64)
-    scratch = (
-        np.empty(CUT, np.int32),
-        np.empty(11 * CUT, np.int64),
-        np.empty(CUT + 1, np.int64),
-        np.empty(CUT, np.int64),
-        np.empty(CUT, np.float64),
-    )
+    scratch = _scratch()
     odd = np.zeros((4, CUT + 1), np.int64)
     many = words.size - start >= 2 * _NEAR
     tags = np.empty((4, _NEAR if many else 0), np.int64)
@@ -194,9 +224,7 @@ def add_rows(
     for begin in range(start, words.size, PART):
         stop = min(begin + PART, words.size)
         part_words, part_values = words[begin:stop], values[begin:stop]
-        first = last = 1
-        if edges.size:
-            first, last = _places(times[begin:stop], edges, places)
+        first, last = _places(times[begin:stop], edges, places)
         panes = range(max(first, 1) - 1, min(last, 4))
         for k in panes:
             if keys[k].size - meta[k][NEXT] + meta[k][FREE] < stop - begin:

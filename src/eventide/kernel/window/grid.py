@@ -90,6 +90,14 @@ class Grid:
         """Return the last window that each watermark closes."""
         return (np.maximum(watermarks, self._low) - self.origin - self.size) // self.slide
 
+    def due_at(self, closed: int) -> int:
+        """Return the first watermark that closes more than the windows up to `closed`."""
+        return self.origin + self.size + (closed + 1) * self.slide
+
+    def first_on_time(self, closed: int) -> int:
+        """Return the first pane none of whose windows is among those up to `closed`."""
+        return closed * self.per_slide + self.per_window
+
     def start(self, window: int) -> int:
         """Return the start of a window as it is shown, ns."""
         return self.origin - self.right + window * self.slide

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+from types import ModuleType
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -21,13 +25,11 @@ def hash_order(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     [1, 2, 0]
     """
     if hashes.size > 1 and have_compiler():
-        from eventide.kernel.window.order_loops import by_hash
-
         low = int(hashes.min())
         width = (int(hashes.max()) - low).bit_length()
         bits = min(width, max(1, hashes.size.bit_length() - 1), 20)
         order = np.empty(hashes.size, np.int64)
-        by_hash(hashes, np.uint64(low), np.uint64(width - bits), np.zeros((1 << bits) + 1, np.int64), order)
+        _loops().by_hash(hashes, np.uint64(low), np.uint64(width - bits), np.zeros((1 << bits) + 1, np.int64), order)
         return order
     return np.argsort(hashes, kind="stable").astype(np.int64)
 
@@ -53,8 +55,12 @@ def permuted(array: pa.Array, order: npt.NDArray[np.int64]) -> pa.Array:
 def time_span(times: npt.NDArray[np.int64]) -> tuple[int, int]:
     """Return the earliest and the latest of some times."""
     if have_compiler():
-        from eventide.kernel.window.order_loops import span
-
-        low, high = span(times)
+        low, high = _loops().span(times)
         return int(low), int(high)
     return int(times.min()), int(times.max())
+
+
+@functools.cache
+def _loops() -> ModuleType:
+    """Return the compiled loops; an import statement would take longer than they do."""
+    return importlib.import_module("eventide.kernel.window.order_loops")
