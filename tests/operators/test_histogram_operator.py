@@ -152,7 +152,7 @@ def test_vetoed_and_weighted():
     assert (row["events"], row["vetoed"], row["above"], row["nan"]) == (6, 1, 1, 2)
 
 
-def test_metadata_reaches_the_sink():
+def test_metadata_reaches_the_sink(tmp_path):
     axis = edges("x", [0, 1, 10], unit="ms")
     events = ev.from_table({"t": ["2026-01-01"], "x": [0.5]}).event_time("t")
     stream = events.pipe(ev.op.histogram, products={"x": axis})
