@@ -10,7 +10,8 @@ pytest.importorskip("h5py", reason="pip install 'eventide[neutron]'")
 
 import h5py
 
-from eventide.apps.neutron.nexus import event_groups, read_pulses, write_pulses
+from eventide.apps.neutron.nexus import event_groups, read_pulses
+from eventide.apps.neutron.nexus_write import write_pulses
 from eventide.apps.neutron.schema import PULSES
 from eventide.apps.neutron.simulate import simulate
 from eventide.errors import DataError

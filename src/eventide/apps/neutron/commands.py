@@ -17,6 +17,7 @@ from eventide.apps.neutron import playback
 from eventide.apps.neutron.instruments import instrument as named
 from eventide.apps.neutron.messages import FORMS, decode, encode
 from eventide.apps.neutron.operators import good
+from eventide.apps.neutron.restream.commands import restream
 from eventide.apps.neutron.schema import DECODED, MESSAGES, PULSES
 from eventide.errors import ConfigError, near_names
 from eventide.model.stream import Stream, read
@@ -67,7 +68,7 @@ def simulate(
         raise ConfigError(msg, hint="--seconds is above 0, up to a million")
     beam = Beam(named(instrument), rate=rate, seed=seed, start=instant("2026-01-01"))
     if out.endswith((".nxs", ".nx5", ".h5", ".hdf5")):
-        from eventide.apps.neutron.nexus import write_pulses
+        from eventide.apps.neutron.nexus_write import write_pulses
 
         events = write_pulses(out, beam.batches(seconds), title="simulated", name=instrument)
         _say(f"{events:,} events of {instrument} in {out} ({Path(out).stat().st_size:,} bytes)")
@@ -172,6 +173,9 @@ def plot(
 
     tables = {name: topic(name, log) for name in ("histograms", "monitors")}
     _say(str(draw(tables, named(instrument), out, title=title)))
+
+
+app.command()(restream)
 
 
 def _send(pulses: Stream, to: str, *, form: str, log: str) -> None:

@@ -9,94 +9,20 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from eventide.apps.neutron.banks import Bank, Monitor, around
 from eventide.errors import UsageError, near_names
 
 __all__ = ["INSTRUMENTS", "NS_PER_ANGSTROM_METRE", "Bank", "Geometry", "Instrument", "Monitor", "instrument"]
 
-Vector: TypeAlias = tuple[float, float, float]
 Float64Array = npt.NDArray[np.float64]
 
 NS_PER_ANGSTROM_METRE: Final = 252_778.41
 """m_n / h: how long a neutron of one Angstrom takes for a metre, ns."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bank:
-    """A plane of pixels, numbered row by row.
-
-    Parameters
-    ----------
-    name
-        What its messages have as source.
-    first
-        Number of its first pixel.
-    rows, columns
-        How many pixels it has upwards and across.
-    centre
-        Where its middle is.
-    across
-        The direction of its columns, a unit vector; its rows go along y.
-    size
-        Width and height of a pixel.
-    module, gap
-        After so many columns there is a gap of that width; 0: none.
-    dead
-        Rows that count nothing.
-    """
-
-    name: str
-    first: int
-    rows: int
-    columns: int
-    centre: Vector
-    size: tuple[float, float]
-    across: Vector = (1.0, 0.0, 0.0)
-    module: int = 0
-    gap: float = 0.0
-    dead: tuple[int, ...] = ()
-
-    @property
-    def pixels(self) -> int:
-        """How many pixels it has."""
-        return self.rows * self.columns
-
-    def positions(self) -> Float64Array:
-        """Return where its pixels are, one row of x, y, z each.
-
-        Examples
-        --------
-        >>> Bank("b", 1, 1, 2, (0.0, 0.0, 5.0), (0.1, 0.1)).positions().tolist()
-        [[-0.05, 0.0, 5.0], [0.05, 0.0, 5.0]]
-        """
-        column = np.arange(self.columns)
-        right = (column - (self.columns - 1) / 2) * self.size[0]
-        if self.module:
-            right += (column // self.module - (self.columns - 1) // self.module / 2) * self.gap
-        high = (np.arange(self.rows) - (self.rows - 1) / 2) * self.size[1]
-        out = np.broadcast_to(np.array(self.centre), (self.rows, self.columns, 3)).copy()
-        out += right[None, :, None] * np.array(self.across)
-        out[:, :, 1] += high[:, None]
-        return out.reshape(-1, 3)
-
-    def alive(self) -> npt.NDArray[np.bool_]:
-        """Return which pixels count."""
-        out = np.ones((self.rows, self.columns), np.bool_)
-        out[list(self.dead)] = False
-        return out.ravel()
-
-
-@dataclass(frozen=True, slots=True)
-class Monitor:
-    """A counter without pixels in the beam: how far from the moderator, and its share of all events."""
-
-    name: str
-    distance: float
-    share: float = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -189,19 +115,6 @@ def _geometry(one: Instrument) -> Geometry:
     return Geometry(one.first, path, angle, alive)
 
 
-def _around(name: str, first: int, shape: tuple[int, int], *, angles: tuple[float, ...], **more: float) -> list[Bank]:
-    """Return banks around the sample that face it, one for each scattering angle (degrees; below 0: to the left)."""
-    made = []
-    for number, degrees in enumerate(angles):
-        turn = math.radians(degrees)
-        centre = (more["distance"] * math.sin(turn), 0.0, more["distance"] * math.cos(turn))
-        across = (math.cos(turn), 0.0, -math.sin(turn))
-        start = first + number * shape[0] * shape[1]
-        size = (more["width"] / shape[1], more["height"] / shape[0])
-        made.append(Bank(f"{name}{number}", start, *shape, centre, size, across))
-    return made
-
-
 _ESS: Final = 71_428_571
 _STRAWS: Final = (84 * 7, 512)
 
@@ -240,11 +153,11 @@ DREAM: Final = Instrument(
     _ESS,
     76.55,
     (
-        *_around(
+        *around(
             "dream_mantle", 1, (256, 128), distance=1.1, width=0.3, height=0.8,
             angles=(30, 46, 62, 78, 94, 110, 126, 142, -30, -46, -62, -78, -94, -110, -126, -142),
         ),
-        *_around("dream_endcap", 600_001, (128, 256), distance=1.3, width=0.4, height=0.4, angles=(14, -14, 164, -164)),
+        *around("dream_endcap", 600_001, (128, 256), distance=1.3, width=0.4, height=0.4, angles=(14, -14, 164, -164)),
     ),
     (Monitor("dream_monitor", 75.0),),
     (0.5, 3.7),
@@ -281,7 +194,7 @@ MUONS: Final = Instrument(
     "muon",
     25_000_000,
     1.0,
-    tuple(_around("muon_ring", 1, (1, 32), distance=0.2, width=0.2, height=0.05, angles=(45, 135))),
+    tuple(around("muon_ring", 1, (1, 32), distance=0.2, width=0.2, height=0.05, angles=(45, 135))),
     (),
     (0.0, 0.0),
 )

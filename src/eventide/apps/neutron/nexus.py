@@ -1,4 +1,4 @@
-"""NeXus event files: to pulses and back. Needs h5py (``pip install eventide[neutron]``), when a file is opened.
+"""NeXus event files to pulses. Needs h5py (``pip install eventide[neutron]``), when a file is opened.
 
 Events are in groups of the class NXevent_data: `event_id` (monitors have none), `event_time_offset` (after the pulse),
 `event_index` (the first event of each pulse) and `event_time_zero` (of each pulse, after the time in its attribute
@@ -8,37 +8,28 @@ whole ns, the nearest; what does not fit is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from eventide.apps.neutron.nexus_values import fits, library, nanoseconds, text_of
 from eventide.apps.neutron.schema import PULSES
-from eventide.errors import DataError, EventideError, MissingDependencyError
+from eventide.errors import DataError, EventideError
 from eventide.model.time import EVENT_TIME, instant
 
-__all__ = ["UNITS", "event_groups", "read_pulses", "write_pulses"]
+__all__ = ["event_groups", "read_pulses"]
 
 Array = npt.NDArray[Any]
 
-UNITS: Final = {
-    **dict.fromkeys(("s", "second", "seconds", "sec"), 1e9),
-    **dict.fromkeys(("ms", "millisecond", "milliseconds"), 1e6),
-    **dict.fromkeys(("us", "microsecond", "microseconds", "\N{MICRO SIGN}s"), 1e3),
-    **dict.fromkeys(("ns", "nanosecond", "nanoseconds"), 1.0),
-}
-"""Units of time, and how many ns they are."""
-
 _NEEDED = ("event_time_offset", "event_index", "event_time_zero")
 _PULSES, _EVENTS = 4096, 8_000_000
-_INT32, _INT64 = 2**31, 2**63
-_CHUNK = 1 << 16
+_INT64 = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +42,6 @@ class _Group:
     first: npt.NDArray[np.int64]
     times: npt.NDArray[np.int64]
     charge: Array | None
-
-
-def _h5py() -> Any:
-    try:
-        import h5py
-    except ImportError:
-        msg = "NeXus files need h5py, which is not installed"
-        raise MissingDependencyError(msg, hint="pip install eventide[neutron]") from None
-    return h5py
 
 
 def event_groups(path: str | Path) -> list[str]:
@@ -117,7 +99,7 @@ def read_pulses(path: str | Path, *, groups: Sequence[str] = (), rows: int = _PU
 
 
 def _opened(path: str | Path) -> Any:
-    h5py = _h5py()
+    h5py = library()
     try:
         return h5py.File(path, "r")
     except OSError as error:
@@ -163,13 +145,13 @@ def _group(file: Any, name: str, path: str) -> _Group:
     if count and not index.size:
         msg = f"{where}: there are {count} events, and no pulse"
         raise DataError(msg, hint="each pulse says with which event it begins")
-    since = _text(zero.attrs.get("offset"))
+    since = text_of(zero.attrs.get("offset"))
     try:
         begin = instant(since) if since else 0
     except EventideError as error:
         msg = f"{where}: event_time_zero counts from {since!r}: {error.message}"
         raise DataError(msg, hint="its attribute offset is a time as 2026-01-01T00:00:00") from None
-    times = _nanoseconds(
+    times = nanoseconds(
         _read(events, "event_time_zero", where=where), zero, without="s", where=f"{where}: event_time_zero"
     )
     if times.size and not -_INT64 < int(times.min()) + begin <= int(times.max()) + begin < _INT64:
@@ -187,42 +169,6 @@ def _read(group: Any, name: str, *, where: str, part: slice = slice(None)) -> Ar
     return found
 
 
-def _text(value: Any) -> str:
-    """Return an attribute, which is text, bytes or an array of one of them."""
-    if value is None:
-        return ""
-    one = np.asarray(value).ravel()[:1].tolist()
-    return "" if not one else one[0].decode("utf-8", "replace") if isinstance(one[0], bytes) else str(one[0])
-
-
-def _nanoseconds(values: Array, dataset: Any, *, without: str, where: str) -> npt.NDArray[np.int64]:
-    """Return times as whole ns; refuse what 64 bits do not hold."""
-    unit = _text(dataset.attrs.get("units")) or without
-    if unit not in UNITS:
-        msg = f"{where} has the unit {unit!r}"
-        raise DataError(msg, hint=f"known are {', '.join(sorted(UNITS))}")
-    factor = UNITS[unit]
-    if not values.size:
-        return np.empty(0, np.int64)
-    if values.dtype.kind == "f":
-        exact = values.astype(np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
-            made = np.rint(exact * factor)
-        wrong = np.flatnonzero(~(np.abs(made) < float(_INT64)))
-    else:
-        limit = (_INT64 - 1) // int(factor)
-        low = int(values.min()) < -limit
-        wrong = np.flatnonzero((values > limit) | (values < -limit if low else False))
-        made = values
-    if wrong.size:
-        at = int(wrong[0])
-        msg = f"{where}: number {at}, {values[at]} {unit}, does not fit ns in 64 bits"
-        raise DataError(
-            msg, hint="a number without a sign that ran over, or the wrong unit: mend or leave out the pulse"
-        )
-    return made.astype(np.int64) if values.dtype.kind == "f" else made.astype(np.int64) * int(factor)
-
-
 def _charge(events: Any, pulses: int) -> Array | None:
     """Return the proton charge of each pulse, where ISIS keeps it."""
     with suppress(KeyError, OSError, AttributeError, TypeError):
@@ -238,10 +184,10 @@ def _pulses(group: _Group, begin: int, end: int) -> pa.RecordBatch:
     part = slice(int(first[0]), int(first[-1]))
     raw = _read(group.events, "event_time_offset", where=group.where, part=part)
     where = f"{group.where}: event_time_offset"
-    flights = _nanoseconds(raw, group.events["event_time_offset"], without="us", where=where)
+    flights = nanoseconds(raw, group.events["event_time_offset"], without="us", where=where)
     ids = _read(group.events, "event_id", where=group.where, part=part) if "event_id" in group.events else None
     for values, what in ((flights, "time of flight"), (ids, "pixel")):
-        if values is not None and not _fits(values):
+        if values is not None and not fits(values):
             msg = f"{group.where}: a {what} of pulses {begin} to {end - 1} is no whole number of 32 bits"
             raise DataError(msg, hint="times of flight are ns here and end at 2.1 s; is their unit right?")
     ends = pa.array((first - first[0]).astype(np.int32))
@@ -258,114 +204,3 @@ def _pulses(group: _Group, begin: int, end: int) -> pa.RecordBatch:
     if group.charge is not None:
         columns["proton_charge"] = pa.array(group.charge[begin:end])
     return pa.RecordBatch.from_arrays([columns.get(f.name, pa.nulls(rows, f.type)) for f in PULSES], schema=PULSES)
-
-
-def _fits(values: Array) -> bool:
-    """Tell whether numbers are whole ones of 32 bits."""
-    small = not values.size or -_INT32 <= int(values.min()) <= int(values.max()) < _INT32
-    return values.dtype.kind != "f" and small
-
-
-def write_pulses(path: str | Path, batches: Iterable[pa.RecordBatch], *, title: str = "", name: str = "") -> int:
-    """Write pulses into a NeXus file, a group of events for each source, and return how many events it has.
-
-    Times are kept exactly: ns, those of pulses since 1970. A file that is there is replaced once the new one is whole.
-
-    Parameters
-    ----------
-    path
-        Where to.
-    batches
-        Pulses (`PULSES`).
-    title, name
-        Of the run, of the instrument.
-
-    Raises
-    ------
-    DataError
-        A pulse has other numbers of times and pixels.
-    MissingDependencyError
-        h5py is not installed.
-    """
-    h5py = _h5py()
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        with h5py.File(partial, "w") as file:
-            total = _write(file, batches, title=title, name=name)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-    return total
-
-
-def _write(file: Any, batches: Iterable[pa.RecordBatch], *, title: str, name: str) -> int:
-    file.attrs["default"] = "entry"
-    entry = _made(file, "entry", "NXentry")
-    entry["title"] = title or "events"
-    place = _made(entry, "instrument", "NXinstrument")
-    place["name"] = name or "unknown"
-    groups: dict[str, Any] = {}
-    first, last, total = _INT64, -_INT64, 0
-    for batch in batches:
-        sources = batch.column("source").to_pylist()
-        for source in dict.fromkeys(sources):
-            mine = batch.take(pa.array([i for i, s in enumerate(sources) if s == source]))
-            if source not in groups:
-                pixels = mine.column("pixel_id").null_count < mine.num_rows
-                groups[source] = _new_group(entry, source or "events", pixels=pixels)
-            total += _append(groups[source], mine)
-        times = batch.column("event_time").cast(pa.int64()).to_numpy()
-        if times.size:
-            first, last = min(first, int(times.min())), max(last, int(times.max()))
-    for group in groups.values():
-        group["total_counts"] = len(group["event_time_offset"])
-    if first <= last:
-        entry["start_time"], entry["end_time"] = _iso(first), _iso(last)
-    return total
-
-
-def _iso(ns: int) -> str:
-    return datetime.fromtimestamp(ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _made(parent: Any, name: str, kind: str) -> Any:
-    group = parent.create_group(name)
-    group.attrs["NX_class"] = kind
-    return group
-
-
-def _new_group(entry: Any, source: str, *, pixels: bool) -> Any:
-    group = _made(entry, source.replace("/", "_"), "NXevent_data")
-    kinds = {"event_time_offset": "i4", "event_index": "i8", "event_time_zero": "i8"}
-    for name, kind in (kinds | ({"event_id": "i4"} if pixels else {})).items():
-        group.create_dataset(
-            name, (0,), kind, maxshape=(None,), chunks=(_CHUNK,), compression="gzip", compression_opts=1
-        )
-    group["event_time_offset"].attrs["units"] = "ns"
-    group["event_time_zero"].attrs["units"] = "ns"
-    group["event_time_zero"].attrs["offset"] = "1970-01-01T00:00:00"
-    return group
-
-
-def _append(group: Any, batch: pa.RecordBatch) -> int:
-    flights, pixels = batch.column("time_of_flight"), batch.column("pixel_id")
-    counts = np.asarray(flights.value_lengths().fill_null(0)).astype(np.int64)
-    own = np.asarray(pixels.value_lengths().fill_null(0))
-    if not np.array_equal(counts if "event_id" in group else 0 * counts, own):
-        msg = f"pulses of {batch.column('source')[0]} have other numbers of times of flight and of pixels"
-        raise DataError(msg, hint="each event needs both, or no pulse of a source has pixels (null: a monitor)")
-    before = len(group["event_time_offset"])
-    added = {
-        "event_time_offset": flights.flatten().to_numpy(zero_copy_only=False),
-        "event_index": before + np.cumsum(counts) - counts,
-        "event_time_zero": batch.column("event_time").cast(pa.int64()).to_numpy(),
-    }
-    if "event_id" in group:
-        added["event_id"] = pixels.flatten().to_numpy(zero_copy_only=False)
-    for name, values in added.items():
-        dataset = group[name]
-        dataset.resize((len(dataset) + values.size,))
-        dataset[len(dataset) - values.size :] = values
-    return int(counts.sum())

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eventide.apps.neutron.restream.command import Configure, Wanted
+from eventide.apps.neutron.restream.command import Configure
 from eventide.apps.neutron.restream.layout import PIXEL, TIME, layout_of
+from eventide.apps.neutron.restream.wanted import Wanted
 from eventide.formats import da00, hs00, hs01
 from eventide.formats.ev44 import EventMessage
 from eventide.kernel.histogram.histograms import Filler, Histograms

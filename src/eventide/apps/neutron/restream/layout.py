@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eventide.apps.neutron.restream.command import Wanted
+from eventide.apps.neutron.restream.wanted import Wanted
 from eventide.errors import UsageError
 from eventide.formats import hs00
 from eventide.kernel.histogram.axes import Axis as Bins

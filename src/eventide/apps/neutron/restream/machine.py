@@ -97,7 +97,8 @@ class Restream:
     ) -> None:
         self.generation = 0
         self.subscriptions: tuple[Subscription, ...] = ()
-        self.broken = 0
+        self.broken = self.refused = 0
+        self.reason = ""
         self.check: Callable[[Subscription], None] = _nothing
         self._response_topic, self._heartbeat_topic = response_topic, heartbeat_topic
         own = identity or x5f2.Heartbeat(software_name="eventide restream", update_interval=1000)
@@ -123,6 +124,7 @@ class Restream:
             out = self._follow(data, now)
         except EventideError as error:
             _LOG.warning("a command was refused: %s", error)
+            self.refused, self.reason = self.refused + 1, error.message
             return self._answer({"msg_id": number, "response": "ERR", "message": error.message})
         return out + self._answer({"msg_id": number, "response": "ACK"})
 
@@ -133,18 +135,19 @@ class Restream:
                 each.reset()
             return []
         if not isinstance(command, Configure):
-            return self._end(now)
+            return self.end(now)
         # Made before anything ends: a histogram that cannot be made leaves everything as it is.
         counts = [Count(wanted, command) for wanted in command.histograms]
         asked = [Subscription(c.wanted.brokers, t, command.start) for c in counts for t in c.wanted.data_topics]
         subscriptions = tuple(dict.fromkeys(asked))
         for one in subscriptions:
             self.check(one)
-        out = self._end(now)
+        out = self.end(now)
         self._counts, self._input, self.subscriptions = counts, command.input_schema, subscriptions
         return out + [_published(each, now) for each in counts]
 
-    def _end(self, now: int) -> list[Outgoing]:
+    def end(self, now: int) -> list[Outgoing]:
+        """End all histograms, and return the last ones of those that run."""
         out = []
         for each in self._counts:
             if each.running:

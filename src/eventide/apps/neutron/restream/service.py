@@ -13,19 +13,18 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from eventide.apps.neutron.restream.machine import Outgoing, Received, Restream, Subscription
-from eventide.errors import EventideError, MissingDependencyError, UnavailableError, UsageError
+from eventide.apps.neutron.restream.machine import Outgoing, Restream, Subscription
+from eventide.apps.neutron.restream.reader import Reader
+from eventide.errors import MissingDependencyError, UnavailableError, UsageError
 from eventide.formats import x5f2
 
 __all__ = ["KafkaService", "restream"]
 
 _LOG = logging.getLogger("eventide.neutron")
-_TOO_OLD = "Cannot find start time in the data: messages of that time were deleted"
 _SECONDS = 30.0
-_MESSAGES = 10_000
 _MOST_BYTES = 160 << 20  # a histogram of the most bins
 
 
@@ -36,9 +35,11 @@ def restream(  # what a process runs
     response_topic: str = "",
     heartbeat_topic: str = "",
     settings: Mapping[str, Any] | None = None,
+    commands: Sequence[bytes] = (),
+    on_begin: Callable[[], None] | None = None,
     stop: threading.Event | None = None,
 ) -> None:
-    """Serve until told to stop.
+    """Serve until told to stop. What runs then is published once more, as FINISHED.
 
     Parameters
     ----------
@@ -48,6 +49,10 @@ def restream(  # what a process runs
         Topics; without the last two there are no answers and no heartbeats.
     settings
         More settings of librdkafka, as for ``kafka://``: of secrets the place, ``env:NAME`` or ``file:PATH``.
+    commands
+        Followed before those of the topic, and answered like them.
+    on_begin
+        Called when the topic of commands is read.
     stop
         Ends it when it is set.
 
@@ -57,6 +62,8 @@ def restream(  # what a process runs
         confluent-kafka is not installed.
     UnavailableError
         The topic of commands cannot be read.
+    UsageError
+        One of `commands` is refused.
 
     Examples
     --------
@@ -67,8 +74,13 @@ def restream(  # what a process runs
     ), settings=settings)  # fmt: skip
     ended = stop or threading.Event()
     try:
+        if on_begin is not None:
+            on_begin()
+        for data in commands:
+            service.follow(data)
         while not ended.is_set():
             service.step(0.05)
+        service.end()
     finally:
         service.close()
 
@@ -100,8 +112,8 @@ class KafkaService:
         self._brokers, self._settings = brokers, dict(settings or {})
         self._generation = machine.generation
         self._producers: dict[str, Any] = {}
-        self._readers: list[_Reader] = []
-        self._commands = _Reader(self, brokers)
+        self._readers: list[Reader] = []
+        self._commands = Reader(self, brokers)
         reason = self._commands.begin([Subscription((brokers,), command_topic, None)])
         if reason:
             self.close()
@@ -124,6 +136,24 @@ class KafkaService:
         self._send(self.machine.tick(_now(), behind))
         for producer in self._producers.values():
             producer.poll(0)
+
+    def follow(self, data: bytes) -> None:
+        """Follow a command that did not come through Kafka.
+
+        Raises
+        ------
+        UsageError
+            It is refused; the answer says so too.
+        """
+        refused = self.machine.refused
+        self._send(self.machine.command(data, _now()))
+        if self.machine.refused != refused:
+            msg = f"a command is refused: {self.machine.reason}"
+            raise UsageError(msg, hint="mend it: see the documentation of just-bin-it for its fields")
+
+    def end(self) -> None:
+        """Publish what runs for the last time."""
+        self._send(self.machine.end(_now()))
 
     def close(self) -> None:
         """Send what is on its way, and close the connections."""
@@ -165,7 +195,7 @@ class KafkaService:
         for asked in self.machine.subscriptions:
             by_brokers.setdefault(",".join(asked.brokers), []).append(asked)
         for brokers, several in by_brokers.items():
-            reader = _Reader(self, brokers)
+            reader = Reader(self, brokers)
             self._readers.append(reader)
             for topic, reason in reader.begin(several).items():
                 self._send(self.machine.failed(topic, reason, _now()))
@@ -192,72 +222,6 @@ class KafkaService:
                     _LOG.error("a message for %s was left out: brokers took none in %g s", each.topic, _SECONDS)
                     return
                 producer.poll(0.1)
-
-
-class _Reader:
-    """The topics of one cluster, read together."""
-
-    def __init__(self, service: KafkaService, brokers: str) -> None:
-        self._service, self._kafka = service, service._kafka
-        self._cluster = service.cluster(brokers)
-        self._consumer = self._cluster.consumer()
-        self.behind: set[tuple[str, int]] = set()
-
-    def begin(self, several: list[Subscription]) -> dict[str, str]:
-        """Begin to read; return topics that cannot be read, with the reason."""
-        failed: dict[str, str] = {}
-        assigned = []
-        for asked in several:
-            try:
-                with self._cluster.errors(self._consumer):
-                    assigned += self._placed(asked)
-            except EventideError as error:
-                failed[asked.topic] = error.message
-        self._consumer.assign(assigned)
-        self.behind = {(at.topic, at.partition) for at in assigned}
-        return failed
-
-    def _placed(self, asked: Subscription) -> list[Any]:
-        partitions = self._service.partitions(self._consumer, asked.topic)
-        if not partitions:
-            msg = f"there is no topic {asked.topic!r}"
-            raise UsageError(msg)
-        if asked.start is None:
-            for at in partitions:
-                at.offset = self._consumer.get_watermark_offsets(at, timeout=_SECONDS)[1]
-            return partitions
-        wanted = [self._kafka.TopicPartition(at.topic, at.partition, asked.start) for at in partitions]
-        found = self._consumer.offsets_for_times(wanted, timeout=_SECONDS)
-        for at in found:
-            low, high = self._consumer.get_watermark_offsets(at, timeout=_SECONDS)
-            if at.offset < 0:
-                at.offset = high
-            elif at.offset == low and low > 0:
-                raise UsageError(_TOO_OLD)
-        return list(found)
-
-    def read(self, timeout: float) -> tuple[list[Received], dict[str, str]]:
-        """Return messages, waiting for the first at most `timeout` s, and topics that cannot be read any more."""
-        out, failed = [], {}
-        found = self._consumer.consume(1, timeout)
-        if found:  # with a number above 1 it would wait for so many
-            found += self._consumer.consume(_MESSAGES, 0)
-        for message in found:
-            error = message.error()
-            place = (message.topic(), message.partition())
-            if error is None:
-                self.behind.add(place)
-                out.append(Received(*place, message.timestamp()[1], message.value() or b""))
-            elif error.code() == self._kafka.KafkaError._PARTITION_EOF:
-                self.behind.discard(place)
-            elif message.topic() and not error.retriable():
-                failed[message.topic()] = self._cluster.told(error).message
-            else:
-                _LOG.warning("Kafka: %s", error)
-        return out, failed
-
-    def close(self) -> None:
-        self._consumer.close()
 
 
 def _delivered(error: Any, message: Any) -> None:
