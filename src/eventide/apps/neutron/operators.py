@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eventide.apps.neutron.messages import EVENTS
+from eventide.apps.neutron.numbered import LEFT_OUT
 from eventide.apps.neutron.schema import PULSES
 from eventide.model.batch import column
 
@@ -18,10 +19,10 @@ __all__ = ["SEEN", "good", "with_pixels", "without_pixels"]
 _KEPT = ("event_time", "source", "message_id", "time_of_flight", "pixel_id")
 
 SEEN = {
-    one_by_one: pa.schema([*(schema.field(n) for n in _KEPT), pa.field("vetoed", pa.bool_())])
-    for one_by_one, schema in ((False, PULSES), (True, EVENTS))
+    one_by_one: pa.schema([*(schema.field(n) for n in _KEPT), pa.field("vetoed", pa.bool_()), *more])
+    for one_by_one, schema, more in ((False, PULSES, LEFT_OUT), (True, EVENTS, ()))
 }
-"""What is counted, a row for each pulse (False) or for each event (True)."""
+"""What is counted, a row for each pulse (False), some of which stand for those left out, or for each event (True)."""
 
 
 def good(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -66,10 +67,14 @@ def _seen(batch: pa.RecordBatch, *, pixels: bool) -> pa.RecordBatch:
     one_by_one = not _is_list(batch.schema.field("time_of_flight").type)
     schema = SEEN[one_by_one]
     columns = [column(batch, n, where="of pulses") for n in _KEPT]
+    more: list[pa.Array] = []
     vetoed = pa.array(np.zeros(batch.num_rows, np.bool_))
     if "running" in batch.schema.names:
         vetoed = pc.invert(pc.fill_null(batch.column("running"), True))
-    arrays = [c if c.type == f.type else c.cast(f.type) for c, f in zip([*columns, vetoed], schema, strict=True)]
+    for field in schema.names[len(columns) + 1 :]:
+        there = field in batch.schema.names
+        more.append(batch.column(field) if there else pa.array(np.zeros(batch.num_rows, np.int64)))
+    arrays = [c if c.type == f.type else c.cast(f.type) for c, f in zip([*columns, vetoed, *more], schema, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 

@@ -2,8 +2,8 @@
 
 ``eventide run neutron`` reads the topic ``pulses`` of the embedded log and writes the topics ``histograms`` (what all
 banks saw together: time of flight, image, and wavelength, Q or d-spacing), ``volumes`` (pixel by time of flight, only
-bins with counts) and ``monitors`` (time of flight of each). From messages it also writes ``broken``: those that cannot
-be read, with the reason.
+bins with counts), ``monitors`` (time of flight of each) and ``gaps`` (messages that are missing). From messages it also
+writes ``broken``: those that cannot be read, with the reason.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 from eventide.apps.neutron.instruments import NS_PER_ANGSTROM_METRE, Instrument
 from eventide.apps.neutron.instruments import instrument as named
+from eventide.apps.neutron.ledger import with_ledger
 from eventide.apps.neutron.messages import FORMS, broken_of, decode
+from eventide.apps.neutron.numbered import numbered
 from eventide.apps.neutron.operators import SEEN, good, with_pixels, without_pixels
 from eventide.apps.neutron.schema import BROKEN, DECODED, PULSES
 from eventide.errors import ConfigError, near_names
@@ -51,11 +53,14 @@ class Live(NamedTuple):
         Pixel by time of flight, only bins with counts.
     monitors
         Time of flight, of each monitor.
+    gaps
+        Messages that are missing (`eventide.apps.neutron.numbered.GAPS`); None of events one by one.
     """
 
     histograms: Stream
     volumes: Stream
     monitors: Stream
+    gaps: Stream | None
 
 
 def pipeline(
@@ -69,6 +74,7 @@ def pipeline(
     bins: str = "1000",
     time_bins: str = "20",
     lateness: str = "1s",
+    within: str = "10s",
     log: str = "",
     follow: str = "false",
 ) -> Pipeline:
@@ -91,6 +97,8 @@ def pipeline(
         Bins of time of flight, of spectra and of volumes.
     lateness
         How late a pulse may come.
+    within
+        For how long a message is remembered: it is a duplicate when it comes again, and missing when it does not come.
     log
         Folder of the log, where source or sink is ``log://``; left out, the configured one.
     follow
@@ -106,7 +114,7 @@ def pipeline(
     Examples
     --------
     >>> [write.uri for write in pipeline().writes]
-    ['log://histograms', 'log://volumes', 'log://monitors']
+    ['log://histograms', 'log://volumes', 'log://monitors', 'log://gaps']
     """
     one = named(instrument)
     place: dict[str, Any] = {"log": log} if log else {}
@@ -122,12 +130,15 @@ def pipeline(
         every=every,
         volume_every=volume_every,
         lateness=lateness,
+        within=within,
     )
     parts = [
         live.histograms.write(f"{sink}histograms", **target),
         live.volumes.write(f"{sink}volumes", **target),
         live.monitors.write(f"{sink}monitors", **target),
     ]
+    if live.gaps is not None:
+        parts.append(live.gaps.write(f"{sink}gaps", **target))
     if came.broken is not None:
         parts.append(came.broken.write(f"{sink}broken", **target))
     return joined(*parts, name="neutron")
@@ -168,6 +179,7 @@ def reduce(
     every: str = "1s",
     volume_every: str = "1m",
     lateness: str = "1s",
+    within: str = "10s",
 ) -> Live:
     """Count pulses into the histograms of an instrument.
 
@@ -177,7 +189,7 @@ def reduce(
         Pulses, or with `one_by_one` events.
     one
         The instrument.
-    bins, time_bins, every, volume_every, lateness
+    bins, time_bins, every, volume_every, lateness, within
         As for `pipeline`.
 
     Examples
@@ -191,16 +203,18 @@ def reduce(
     (['time_of_flight', 'image', 'wavelength'], True)
     """
     schema = SEEN[one_by_one]
-    banks = pulses.map_batches(with_pixels, schema=schema, name="banks").event_time("event_time", lateness=lateness)
-    others = pulses.map_batches(without_pixels, schema=schema, name="others")
-    monitors = others.event_time("event_time", lateness=lateness).key_by("source")
+    timed = pulses.event_time("event_time", lateness=lateness)
+    known = timed if one_by_one else numbered(timed, within=within)
+    banks = known.map_batches(with_pixels, schema=schema, name="banks")
+    monitors = known.map_batches(without_pixels, schema=schema, name="others").key_by("source")
     flight = functools.partial(uniform, "time_of_flight", 0, longest(one), unit="ns")
     volume = {"pixel_time": product(pixels("pixel_id", one.first, one.pixels), flight(time_bins))}
     common: dict[str, Any] = {"vetoed": "vetoed", "track": ["message_id"]}
     return Live(
-        histogram(banks, products=products(one, bins=bins), every=every, **common),
-        histogram(banks, products=volume, every=volume_every, sparse=True, **common),
-        histogram(monitors, products={"time_of_flight": flight(bins)}, every=every, **common),
+        with_ledger(histogram(banks, products=products(one, bins=bins), every=every, **common)),
+        with_ledger(histogram(banks, products=volume, every=volume_every, sparse=True, **common)),
+        with_ledger(histogram(monitors, products={"time_of_flight": flight(bins)}, every=every, **common)),
+        None if one_by_one else known.side("gaps"),
     )
 
 
