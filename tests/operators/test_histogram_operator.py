@@ -152,7 +152,7 @@ def test_vetoed_and_weighted():
     assert (row["events"], row["vetoed"], row["above"], row["nan"]) == (6, 1, 1, 2)
 
 
-def test_metadata_reaches_the_sink():
+def test_metadata_reaches_the_sink(tmp_path):
     axis = edges("x", [0, 1, 10], unit="ms")
     events = ev.from_table({"t": ["2026-01-01"], "x": [0.5]}).event_time("t")
     stream = events.pipe(ev.op.histogram, products={"x": axis})
@@ -163,6 +163,11 @@ def test_metadata_reaches_the_sink():
     with pytest.raises(SchemaError):
         read_metadata(pa.schema([]))
     assert json.loads(sink.table().schema.metadata[METADATA]) == described
+
+    ev.run(stream.write("log://published", log=str(tmp_path)))
+    kept = ev.fetch(ev.read("log://published", log=str(tmp_path), follow=False))
+    assert read_metadata(kept.schema) == described
+    assert kept["counts"].to_pylist() == sink.table()["counts"].to_pylist() == [[1, 0]]
 
 
 def test_a_million_bins():

@@ -81,7 +81,8 @@ class Decoder:
             messages, values = self._checked(messages, bad)
         if not messages:
             return Decoded(empty(self.schema), tuple(b for _, b in bad))
-        batch, rows = self._lines(messages, values, bad) or self._each(messages, values, bad)
+        made = self._many(messages, values, bad) or self._lines(messages, values, bad)
+        batch, rows = made or self._each(messages, values, bad)
         if self.beside:
             batch = self._with_beside(batch, messages, rows)
         bad.sort(key=lambda item: item[0])
@@ -116,6 +117,23 @@ class Decoder:
             else:
                 kept.append(message)
         return kept, [m.value() for m in kept]
+
+    def _many(
+        self, messages: Sequence[Message], values: list[bytes], bad: list[tuple[int, BadInput]]
+    ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]] | None:
+        """Decode messages of a format that takes many at once; None where it does not, or refuses them together."""
+        if not hasattr(self.form.module, "decode_many"):
+            return None
+        try:
+            decoded = self.form.module.decode_many(values, schema=self.form.schema, **self.form.options)
+        except (EventideError, pa.ArrowException):
+            return None
+        numbers = decoded.messages.column("number").to_numpy()
+        lost = np.delete(np.arange(len(values)), numbers)
+        for index, item in zip(lost.tolist(), decoded.bad, strict=True):
+            bad.append((messages[index].offset(), BadInput(values[index], _place(messages[index]), item.reason)))
+        rows = np.repeat(numbers, decoded.messages.column("events").to_numpy()) if self.beside else numbers
+        return decoded.batch, rows
 
     def _lines(
         self, messages: Sequence[Message], values: list[bytes], bad: list[tuple[int, BadInput]]

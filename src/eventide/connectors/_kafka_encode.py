@@ -69,6 +69,11 @@ class Encoder:
         """Whether values are lines of text."""
         return hasattr(self.module, "cut")
 
+    @property
+    def _cut_by_format(self) -> bool:
+        """Whether the format says where messages end: it makes many at once, and no number of events was asked for."""
+        return self.rows_per_message == 0 and hasattr(self.module, "encode_many")
+
     def check(self, schema: pa.Schema) -> None:
         """See whether events of a schema can be made messages.
 
@@ -100,7 +105,7 @@ class Encoder:
         starts = np.arange(batch.num_rows, dtype=np.int64)
         if self.rows_per_message != 1:
             batch, columns, starts = self._grouped(batch, columns)
-        values = self._values(batch, starts)
+        values, starts = self._values(batch, starts)
         sizes = np.diff(np.frombuffer(values.buffers()[1], np.int64, len(values) + 1, values.offset * 8))
         if len(sizes) and int(sizes.max()) > self.largest:
             row = int(starts[int(sizes.argmax())])
@@ -130,6 +135,8 @@ class Encoder:
         """Bring rows together that may share a message, and return where messages start."""
         rows = batch.num_rows
         most = self.rows_per_message or max(1, rows * _TARGET_BYTES // max(batch.nbytes, 1))
+        if self._cut_by_format:
+            most = max(1, rows)
         if not columns:
             return batch, columns, np.arange(0, rows, most)
         breaks = np.zeros(rows, np.bool_)
@@ -145,8 +152,28 @@ class Encoder:
         within = np.arange(rows) - np.repeat(firsts, np.diff(np.append(firsts, rows)))
         return batch, columns, np.flatnonzero(within % most == 0)
 
-    def _values(self, batch: pa.RecordBatch, starts: Int64s) -> pa.Array:
-        """Return the values: lines of text cut where messages start, else one encoded piece for each."""
+    def _values(self, batch: pa.RecordBatch, starts: Int64s) -> tuple[pa.Array, Int64s]:
+        """Return the values, and for each a row from which what stands beside it is taken.
+
+        They are lines of text cut where messages start, else one encoded piece for each start; a format that makes
+        many messages at once may make several of what begins there.
+        """
+        if self._cut_by_format:
+            stops = np.append(starts[1:], batch.num_rows)
+            cut = [self._many(batch.slice(a, b - a)) for a, b in zip(starts.tolist(), stops, strict=False)]
+            owners = np.repeat(starts, [len(values) for values in cut])
+            return pa.concat_arrays([pa.array([], pa.large_binary()), *cut]), owners
+        if self.rows_per_message == 1 and hasattr(self.module, "encode_many"):
+            whole = self._many(batch)
+            if len(whole) == batch.num_rows:
+                return whole, starts
+        return self._pieces(batch, starts), starts
+
+    def _many(self, batch: pa.RecordBatch) -> pa.Array:
+        return self.module.encode_many(batch, **self.options)
+
+    def _pieces(self, batch: pa.RecordBatch, starts: Int64s) -> pa.Array:
+        """Return one value for each start."""
         options = self.options
         if self.text and not options.get("header"):
             text = self.module.encode(batch, **options)

@@ -20,4 +20,13 @@ What else a format may have, for large files:
     For a format with a container: batches from row `start` on.
 ``open_writer(path, schema) -> writer``
     For the same: an object with ``write(batch)`` and ``close()``.
+
+What a format of messages may have, for transports that bring thousands of them at once:
+
+``decode_many(messages, *, schema=None, where="", **options) -> Decoded``
+    What `decode` makes of each, one behind the other. The result also has ``messages``, a record batch with a row for
+    each message that could be read: its ``number`` among those given, and how many ``events`` it has. A message is
+    read whole or not at all: those without a row there are in `bad`, in their order.
+``encode_many(batch, **options) -> Array``
+    The messages of a batch, a column of large binary, cut as the format wants it.
 """

@@ -82,7 +82,7 @@ class _Columns:
             return None, new
         found = column(self._batch, "source")
         coded = found if pa.types.is_dictionary(found.type) else found.dictionary_encode()
-        if coded.null_count or not (pa.types.is_string(coded.dictionary.type) or not len(coded)):
+        if coded.null_count or not (_is_text(coded.dictionary.type) or not len(coded)):
             msg = f"column 'source' ({found.type}) holds nulls, or is not text"
             raise SchemaError(msg, hint="each event has a source: fill it in, or leave the column out and pass source=")
         words, codes = coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False)
@@ -121,6 +121,10 @@ class _Columns:
             self._optional("weight", begin, end),
             None if self._facility is None else self._facility[number],
         )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _changes(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -8,6 +8,7 @@ the schema that is asked for says otherwise, and a column `type` tells what they
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +20,7 @@ from eventide.formats._flatbuffers import BrokenMessageError, Bytes
 from eventide.model.protocols import BadInput, Decoded
 
 __all__ = [
+    "RowBatch",
     "decode_rows",
     "encode_row",
     "encode_rows",
@@ -34,11 +36,19 @@ Given: TypeAlias = Sequence[Bytes | None] | pa.Array | pa.ChunkedArray
 
 _LIMIT = 2**63
 _MILLISECOND = 1_000_000
+_MESSAGES = pa.schema([("number", pa.int64()), ("events", pa.int64())])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowBatch(Decoded):
+    """The rows of messages; `messages` has the number of each that could be read, and how many rows it has."""
+
+    messages: pa.RecordBatch
 
 
 def decode_rows(
     messages: Given, known: pa.Schema, read: Callable[[Bytes], Sequence[Row]], *, schema: pa.Schema | None, where: str
-) -> Decoded:
+) -> RowBatch:
     """Return the rows of messages.
 
     Parameters
@@ -57,6 +67,7 @@ def decode_rows(
     wanted = known if schema is None else _checked(schema, known)
     columns: list[list[Any]] = [[] for _ in wanted]
     bad: list[BadInput] = []
+    read_ones: list[tuple[int, int]] = []
     for number, message in enumerate(messages):
         data = plain_bytes(message)
         try:
@@ -64,11 +75,17 @@ def decode_rows(
         except BrokenMessageError as error:
             bad.append(BadInput(bytes(data), f"{where and where + ': '}message {number}", str(error)))
             continue
+        read_ones.append((number, len(rows)))
         for row in rows:
             for column, value in zip(columns, row, strict=True):
                 column.append(value)
     arrays = [_column(values, f.type) for values, f in zip(columns, wanted, strict=True)]
-    return Decoded(pa.RecordBatch.from_arrays(arrays, schema=wanted), tuple(bad))
+    numbers = [pa.array([pair[i] for pair in read_ones], pa.int64()) for i in range(2)]
+    return RowBatch(
+        batch=pa.RecordBatch.from_arrays(arrays, schema=wanted),
+        bad=tuple(bad),
+        messages=pa.RecordBatch.from_arrays(numbers, schema=_MESSAGES),
+    )
 
 
 def plain_bytes(message: Any) -> Bytes:

@@ -184,6 +184,7 @@ class TestPixels:
             for value, convert in (
                 (scaled("p", "t", constants, first=first), lambda c, t: c * t),
                 (ratio("p", "t", constants, first=first), lambda c, t: c / t),
+                (ratio("p", "t", constants, first=first, squared=True), lambda c, t: (c / t) * (c / t)),
             ):
                 axis = uniform(value, -1.0, 100.0, 101)
                 found = Place(axis).codes({"p": pixel, "t": time})

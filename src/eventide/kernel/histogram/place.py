@@ -163,6 +163,7 @@ class Place:
             elif isinstance(source, Ratio):
                 loops.gather(pixel, out, first, constants)
                 loops.under(time, out)
+                _square(source, out)
             else:
                 linear, inner = self._room(1, out.size, np.float64), self._room(2, out.size, np.float64)
                 loops.gather_four(pixel, time, linear, inner, out, first, constants)
@@ -175,6 +176,7 @@ class Place:
                 out[:] = 2.0 * t / (own[:, 1] + np.copysign(np.sqrt(own[:, 2] + own[:, 0] * t), own[:, 1]))
             else:
                 out[:] = own * t if isinstance(source, Scaled) else own / t
+                _square(source, out)
 
     def _search(self, axis: Edges, values: Array, out: Int32Array) -> None:
         s, loops = self._prepared, self._loops
@@ -195,6 +197,12 @@ class Place:
             for _ in range(s.steps - 1):
                 loops.step(values, out, s.edges)
         loops.finish(values, out, s.bins)
+
+
+def _square(source: Scaled | Ratio, out: Array) -> None:
+    if isinstance(source, Ratio) and source.squared:
+        with np.errstate(over="ignore"):
+            np.multiply(out, out, out=out)
 
 
 def _four(source: Calibrated) -> Array:

@@ -1,7 +1,8 @@
 """Where the values of an axis come from: a column, or a time converted with constants of the event's pixel.
 
-Wavelength and d-spacing are ``constant[pixel] * time``, momentum transfer is ``constant[pixel] / time``, and a
-calibrated d-spacing solves ``time = difa d^2 + difc d + tzero``. Units are those of the constants.
+Wavelength and d-spacing are ``constant[pixel] * time``, momentum transfer is ``constant[pixel] / time``, energy the
+square of such a ratio, and a calibrated d-spacing solves ``time = difa d^2 + difc d + tzero``. Units are those of the
+constants.
 """
 
 from __future__ import annotations
@@ -52,12 +53,13 @@ class Scaled:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ratio:
-    """``constants[pixel - first] / time``."""
+    """``constants[pixel - first] / time``, or the square of that."""
 
     pixel: str
     time: str
     constants: Float64Array
     first: int = 0
+    squared: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,17 +137,24 @@ def scaled(pixel: str, time: str, constants: npt.ArrayLike, *, first: int = 0) -
     return Scaled(pixel, time, _constants(constants, "scaled()"), _first(first, "scaled()"))
 
 
-def ratio(pixel: str, time: str, constants: npt.ArrayLike, *, first: int = 0) -> Ratio:
+def ratio(pixel: str, time: str, constants: npt.ArrayLike, *, first: int = 0, squared: bool = False) -> Ratio:
     """Convert a time with one constant per pixel: ``constants[pixel - first] / time``.
 
-    Parameters and errors are those of `scaled`; a time of 0 gives infinity, which is above every axis.
+    A time of 0 gives infinity, which is above every axis; errors are those of `scaled`.
+
+    Parameters
+    ----------
+    pixel, time, constants, first
+        As in `scaled`.
+    squared
+        Take the square of the ratio: the energy of a neutron, from the root of its constant.
 
     Examples
     --------
     >>> ratio("pixel_id", "tof", [1200.0, float("nan")]).constants.tolist()
     [1200.0, nan]
     """
-    return Ratio(pixel, time, _constants(constants, "ratio()"), _first(first, "ratio()"))
+    return Ratio(pixel, time, _constants(constants, "ratio()"), _first(first, "ratio()"), bool(squared))
 
 
 def calibrated(

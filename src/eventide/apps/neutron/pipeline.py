@@ -1,0 +1,270 @@
+"""The pipeline of this application: pulses in, live histograms out.
+
+``eventide run neutron`` reads the topic ``pulses`` of the embedded log and writes the topics ``histograms`` (what all
+banks saw together: time of flight, image, and wavelength, Q or d-spacing), ``volumes`` (pixel by time of flight, only
+bins with counts), ``monitors`` (time of flight of each) and ``gaps`` (messages that are missing). From messages it also
+writes ``broken``: those that cannot be read, with the reason.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+from eventide.apps.neutron.instruments import NS_PER_ANGSTROM_METRE, Instrument
+from eventide.apps.neutron.instruments import instrument as named
+from eventide.apps.neutron.ledger import with_ledger
+from eventide.apps.neutron.messages import FORMS, broken_of, decode
+from eventide.apps.neutron.numbered import numbered
+from eventide.apps.neutron.operators import SEEN, good, with_pixels, without_pixels
+from eventide.apps.neutron.schema import BROKEN, DECODED, PULSES
+from eventide.errors import ConfigError, near_names
+from eventide.kernel.histogram.axes import Axis, logarithmic, pixels, uniform
+from eventide.kernel.histogram.products import Product, product
+from eventide.kernel.histogram.values import ratio, scaled
+from eventide.model.pipeline import Pipeline
+from eventide.model.pipeline import pipeline as joined
+from eventide.model.stream import Stream, read
+from eventide.operators.histogram import histogram
+
+__all__ = ["Live", "Read", "longest", "pipeline", "products", "read_in", "reduce"]
+
+_MILLISECOND = 1_000_000
+_MUON_WINDOW = 32_000
+_INPUTS = ("pulses", "events", *FORMS)
+
+
+class Read(NamedTuple):
+    """What was read: pulses or events, and messages that are broken (None where there are no messages)."""
+
+    pulses: Stream
+    broken: Stream | None
+
+
+class Live(NamedTuple):
+    """Histograms while they grow: streams of publications (see ``ev.op.histogram``).
+
+    Attributes
+    ----------
+    histograms
+        Of all banks together.
+    volumes
+        Pixel by time of flight, only bins with counts.
+    monitors
+        Time of flight, of each monitor.
+    gaps
+        Messages that are missing (`eventide.apps.neutron.numbered.GAPS`); None of events one by one.
+    """
+
+    histograms: Stream
+    volumes: Stream
+    monitors: Stream
+    gaps: Stream | None
+
+
+def pipeline(
+    source: str = "log://pulses",
+    *,
+    sink: str = "log://",
+    form: str = "pulses",
+    instrument: str = "loki",
+    every: str = "1s",
+    volume_every: str = "1m",
+    bins: str = "1000",
+    time_bins: str = "20",
+    lateness: str = "1s",
+    within: str = "10s",
+    log: str = "",
+    follow: str = "false",
+) -> Pipeline:
+    """Return the pipeline, from an address to topics.
+
+    Parameters
+    ----------
+    source
+        Where the pulses are.
+    sink
+        Address that topic names are added to, such as ``log://`` or ``memory://``.
+    form
+        ``"pulses"`` or ``"events"`` for columns, ``"ev42"``, ``"ev44"`` or ``"an44"`` for messages in a column
+        ``value``.
+    instrument
+        loki, dream, amor, sans2d or muons.
+    every, volume_every
+        How often histograms, and volumes, are published, in event time.
+    bins, time_bins
+        Bins of time of flight, of spectra and of volumes.
+    lateness
+        How late a pulse may come.
+    within
+        For how long a message is remembered: it is a duplicate when it comes again, and missing when it does not come.
+    log
+        Folder of the log, where source or sink is ``log://``; left out, the configured one.
+    follow
+        ``"true"`` to go on when the end of a log topic is reached.
+
+    Raises
+    ------
+    ConfigError
+        There is no such form, or a number is none.
+    UsageError
+        There is no such instrument.
+
+    Examples
+    --------
+    >>> [write.uri for write in pipeline().writes]
+    ['log://histograms', 'log://volumes', 'log://monitors', 'log://gaps']
+    """
+    one = named(instrument)
+    place: dict[str, Any] = {"log": log} if log else {}
+    start: dict[str, Any] = {**place, "follow": follow == "true"} if source.startswith("log://") else {}
+    target = place if sink.startswith("log://") else {}
+    came = read_in(read(source, name="pulses", **start), form=form)
+    live = reduce(
+        came.pulses,
+        one,
+        one_by_one=form == "events",
+        bins=_number("bins", bins),
+        time_bins=_number("time_bins", time_bins),
+        every=every,
+        volume_every=volume_every,
+        lateness=lateness,
+        within=within,
+    )
+    parts = [
+        live.histograms.write(f"{sink}histograms", **target),
+        live.volumes.write(f"{sink}volumes", **target),
+        live.monitors.write(f"{sink}monitors", **target),
+    ]
+    if live.gaps is not None:
+        parts.append(live.gaps.write(f"{sink}gaps", **target))
+    if came.broken is not None:
+        parts.append(came.broken.write(f"{sink}broken", **target))
+    return joined(*parts, name="neutron")
+
+
+def read_in(source: Stream, *, form: str = "pulses") -> Read:
+    """Return pulses or events, decoded where they are messages.
+
+    Parameters
+    ----------
+    source
+        Columns as `PULSES` or events have them, or messages in a column ``value``.
+    form
+        ``"pulses"``, ``"events"``, ``"ev42"``, ``"ev44"`` or ``"an44"``.
+
+    Raises
+    ------
+    ConfigError
+        There is no such form.
+    """
+    if form not in _INPUTS:
+        msg = f"there is no form {form!r} of pulses"
+        raise ConfigError(msg, hint=near_names(form, _INPUTS))
+    if form not in FORMS:
+        return Read(source, None)
+    decoded = source.map_batches(functools.partial(decode, form=form), schema=DECODED, name="decode")
+    broken = decoded.map_batches(broken_of, schema=BROKEN, name="broken")
+    return Read(decoded.map_batches(good, schema=PULSES, name="good"), broken)
+
+
+def reduce(
+    pulses: Stream,
+    one: Instrument,
+    *,
+    one_by_one: bool = False,
+    bins: int = 1000,
+    time_bins: int = 20,
+    every: str = "1s",
+    volume_every: str = "1m",
+    lateness: str = "1s",
+    within: str = "10s",
+) -> Live:
+    """Count pulses into the histograms of an instrument.
+
+    Parameters
+    ----------
+    pulses
+        Pulses, or with `one_by_one` events.
+    one
+        The instrument.
+    bins, time_bins, every, volume_every, lateness, within
+        As for `pipeline`.
+
+    Examples
+    --------
+    >>> import eventide as ev
+    >>> from eventide.apps.neutron.instruments import AMOR
+    >>> from eventide.apps.neutron.simulate import simulate
+    >>> live = reduce(ev.from_table(simulate("amor", seconds=2, rate=1000)), AMOR)
+    >>> found = ev.fetch(live.histograms)
+    >>> found["product"].to_pylist()[:3], set(found["events"].to_pylist()[-3:]) == {found["events"].to_pylist()[-1]}
+    (['time_of_flight', 'image', 'wavelength'], True)
+    """
+    schema = SEEN[one_by_one]
+    timed = pulses.event_time("event_time", lateness=lateness)
+    known = timed if one_by_one else numbered(timed, within=within)
+    banks = known.map_batches(with_pixels, schema=schema, name="banks")
+    monitors = known.map_batches(without_pixels, schema=schema, name="others").key_by("source")
+    flight = functools.partial(uniform, "time_of_flight", 0, longest(one), unit="ns")
+    volume = {"pixel_time": product(pixels("pixel_id", one.first, one.pixels), flight(time_bins))}
+    common: dict[str, Any] = {"vetoed": "vetoed", "track": ["message_id"]}
+    return Live(
+        with_ledger(histogram(banks, products=products(one, bins=bins), every=every, **common)),
+        with_ledger(histogram(banks, products=volume, every=volume_every, sparse=True, **common)),
+        with_ledger(histogram(monitors, products={"time_of_flight": flight(bins)}, every=every, **common)),
+        None if one_by_one else known.side("gaps"),
+    )
+
+
+def products(one: Instrument, *, bins: int = 1000) -> dict[str, Product | Axis]:
+    """Return what is counted of an instrument's banks: what its method looks at.
+
+    Examples
+    --------
+    >>> from eventide.apps.neutron.instruments import DREAM
+    >>> list(products(DREAM))
+    ['time_of_flight', 'image', 'd_spacing']
+    """
+    made: dict[str, Product | Axis] = {
+        "time_of_flight": uniform("time_of_flight", 0, longest(one), bins, unit="ns"),
+        "image": pixels("pixel_id", one.first, one.pixels),
+    }
+    if one.method == "muon":
+        return made
+    geometry = one.geometry()
+    convert = functools.partial(scaled, "pixel_id", "time_of_flight", first=one.first)
+    if one.method == "powder":
+        value = convert(geometry.d_spacing())
+        return made | {"d_spacing": uniform(value, 0.3, 3.0, 2 * bins, name="d_spacing", unit="angstrom")}
+    wavelength = convert(geometry.wavelength())
+    low, high = one.wavelengths
+    made["wavelength"] = uniform(wavelength, 0, high + low, bins, name="wavelength", unit="angstrom")
+    q = ratio("pixel_id", "time_of_flight", geometry.momentum(), first=one.first)
+    made["q"] = logarithmic(q, 1e-3, 2.0, max(1, bins // 4), name="q", unit="1/angstrom")
+    return made
+
+
+def longest(one: Instrument) -> int:
+    """Return the longest time of flight that is counted, ns: of the longest wavelength to the farthest pixel.
+
+    Examples
+    --------
+    >>> from eventide.apps.neutron.instruments import MUONS
+    >>> longest(MUONS)
+    32000
+    """
+    if one.method == "muon":
+        return _MUON_WINDOW
+    farthest = max(math.dist((0, 0, 0), b.centre) for b in one.banks)
+    exact = one.wavelengths[1] * NS_PER_ANGSTROM_METRE * (one.path + farthest)
+    return math.ceil(exact * 1.02 / _MILLISECOND) * _MILLISECOND
+
+
+def _number(name: str, value: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        msg = f"{name}={value!r} is no whole number"
+        raise ConfigError(msg, hint=f"for example {name}=100") from None

@@ -1,0 +1,90 @@
+"""The command of the service: ``eventide neutron restream``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eventide.errors import ConfigError
+
+__all__ = ["restream"]
+
+
+def restream(
+    brokers: Annotated[str, typer.Option("--brokers", "-b", help="HOST:PORT of commands, several with commas.")] = "",
+    config_topic: Annotated[str, typer.Option("--config-topic", "-t", help="Topic of commands.")] = "",
+    response_topic: Annotated[str, typer.Option(help="Topic of answers; left out, there are none.")] = "",
+    hb_topic: Annotated[str, typer.Option(help="Topic of heartbeats (x5f2); left out, there are none.")] = "",
+    config_file: Annotated[str, typer.Option("--config-file", "-c", help="A file of just-bin-it, as it is.")] = "",
+    command: Annotated[
+        list[str] | None, typer.Option(metavar="FILE.json", help="A command to follow at once; repeatable.")
+    ] = None,
+    client: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting of librdkafka (TLS, SASL); secrets as env:NAME."),
+    ] = None,
+) -> None:
+    """Make histograms by the commands of just-bin-it, through Kafka, until it is stopped."""
+    from eventide.apps.neutron.restream.service import restream as serve
+    from eventide.apps.neutron.restream.settings import Settings, from_file, merged, pairs
+
+    settings = merged(
+        from_file(config_file) if config_file else Settings(),
+        brokers=brokers,
+        command_topic=config_topic,
+        response_topic=response_topic,
+        heartbeat_topic=hb_topic,
+        client=pairs(client or ()),
+    )
+    for name in settings.ignored:
+        _note(f"{name} of {config_file} has no meaning here")
+    first = [_read(path) for path in command or ()]
+    stop = _Stop()
+    with stop:
+        serve(
+            settings.brokers,
+            command_topic=settings.command_topic,
+            response_topic=settings.response_topic,
+            heartbeat_topic=settings.heartbeat_topic,
+            settings=settings.client,
+            commands=first,
+            on_begin=lambda: _note(f"commands come from {settings.command_topic} at {settings.brokers}"),
+            stop=stop.event,
+        )
+    raise typer.Exit(128 + stop.number if stop.number else 0)
+
+
+class _Stop:
+    """Ends the service when a signal comes."""
+
+    def __init__(self) -> None:
+        self.event, self.number = threading.Event(), 0
+
+    def __enter__(self) -> None:
+        self._before = {n: signal.signal(n, self._came) for n in (signal.SIGINT, signal.SIGTERM)}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _came(self, number: int, _: object) -> None:
+        self.number = number
+        self.event.set()
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        msg = f"the command {path} cannot be read: {error}"
+        raise ConfigError(msg, hint="name a file with the JSON of a command, such as just-bin-it takes") from None
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
