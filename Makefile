@@ -78,7 +78,7 @@ test-kills: engine-environments
 test-engines: $(VENV)/.dev $(ENGINES:%=test-%) test-same
 
 test-kafka: $(VENV)/.dev
-	$(BIN)/pytest -m 'kafka and not fuzz' tests/connectors tests/contract tests/crash tests/docs tests/unit
+	$(BIN)/pytest -m 'kafka and not fuzz' tests/connectors tests/contract tests/crash tests/docs tests/neutron tests/unit
 
 install: $(VENV)/.base
 
