@@ -161,7 +161,7 @@ class Numbers:
 
         One that is far lower is a new beginning of the count soon after.
         """
-        soon = numbers[: int(np.searchsorted(times, int(times[0]) + self.within, side="right"))].tolist()
+        soon: list[int] = numbers[: int(np.searchsorted(times, int(times[0]) + self.within, side="right"))].tolist()
         return min(n for n in soon if n > soon[0] - _NEAR - 4 * len(soon))
 
     def _ahead(self, numbers: Int64Array, times: Int64Array, at: int) -> list[int]:

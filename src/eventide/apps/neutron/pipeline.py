@@ -203,10 +203,13 @@ def reduce(
     (['time_of_flight', 'image', 'wavelength'], True)
     """
     schema = SEEN[one_by_one]
-    timed = pulses.event_time("event_time", lateness=lateness)
-    known = timed if one_by_one else numbered(timed, within=within)
+    timed = functools.partial(Stream.event_time, column="event_time", lateness=lateness)
+    known = pulses if one_by_one else numbered(timed(pulses), within=within)
     banks = known.map_batches(with_pixels, schema=schema, name="banks")
-    monitors = known.map_batches(without_pixels, schema=schema, name="others").key_by("source")
+    monitors = known.map_batches(without_pixels, schema=schema, name="others")
+    if one_by_one:
+        banks, monitors = timed(banks), timed(monitors)
+    monitors = monitors.key_by("source")
     flight = functools.partial(uniform, "time_of_flight", 0, longest(one), unit="ns")
     volume = {"pixel_time": product(pixels("pixel_id", one.first, one.pixels), flight(time_bins))}
     common: dict[str, Any] = {"vetoed": "vetoed", "track": ["message_id"]}
