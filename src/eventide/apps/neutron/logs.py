@@ -91,6 +91,7 @@ def with_value(
     key: tuple[str, str],
     columns: Sequence[str],
     tolerance: str | timedelta = "0",
+    label: str = "",
 ) -> Stream:
     """Return pulses with the value that was newest at the time of each, null where there was none yet.
 
@@ -111,6 +112,8 @@ def with_value(
         Those of `pulses` that are kept, ``event_time`` among them.
     tolerance
         How old a value may be; "0" is any age.
+    label
+        Of the join, where a pipeline has several for one name.
 
     Examples
     --------
@@ -121,13 +124,14 @@ def with_value(
     >>> ev.fetch(made)["omega"].to_pylist()
     [None, 1.5]
     """
+    label = f"{label} {name}".strip()
     kept = tuple(n for n in columns if n != key[0])
-    left = _mapped(pulses, _keyed, key, {n: n for n in kept}, name=f"to {name}").key_by(key[0])
-    right = _mapped(values, _keyed, key, {"event_time": "event_time", name: "value"}, name=f"values of {name}").key_by(
+    left = _mapped(pulses, _keyed, key, {n: n for n in kept}, name=f"to {label}").key_by(key[0])
+    right = _mapped(values, _keyed, key, {"event_time": "event_time", name: "value"}, name=f"values of {label}").key_by(
         key[0]
     )
     both = left.pipe(asof_join, right, tolerance=tolerance, suffix="_of_value")
-    return _mapped(both, _selected, (*kept, key[0], name), name=f"with {name}")
+    return _mapped(both, _selected, (*kept, key[0], name), name=f"with {label}")
 
 
 def _mapped(stream: Stream, function: Any, *given: Any, name: str) -> Stream:

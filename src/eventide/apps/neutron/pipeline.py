@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from eventide.apps.neutron.instruments import NS_PER_ANGSTROM_METRE, Instrument
 from eventide.apps.neutron.instruments import instrument as named
 from eventide.apps.neutron.ledger import with_ledger
+from eventide.apps.neutron.logs import with_value
 from eventide.apps.neutron.messages import FORMS, broken_of, decode
 from eventide.apps.neutron.numbered import numbered
 from eventide.apps.neutron.operators import SEEN, good, with_pixels, without_pixels
+from eventide.apps.neutron.per_run import per_run
+from eventide.apps.neutron.run_changes import RUNS, decode_runs, run_changes
 from eventide.apps.neutron.schema import BROKEN, DECODED, PULSES
 from eventide.errors import ConfigError, near_names
 from eventide.kernel.histogram.axes import Axis, logarithmic, pixels, uniform
@@ -26,12 +30,14 @@ from eventide.kernel.histogram.values import ratio, scaled
 from eventide.model.pipeline import Pipeline
 from eventide.model.pipeline import pipeline as joined
 from eventide.model.stream import Stream, read
+from eventide.model.time import duration
 from eventide.operators.histogram import histogram
 
 __all__ = ["Live", "Read", "longest", "pipeline", "products", "read_in", "reduce"]
 
 _MILLISECOND = 1_000_000
 _MUON_WINDOW = 32_000
+_N = TypeVar("_N", int, float)
 _INPUTS = ("pulses", "events", *FORMS)
 
 
@@ -75,6 +81,9 @@ def pipeline(
     time_bins: str = "20",
     lateness: str = "1s",
     within: str = "10s",
+    per: str = "",
+    runs: str = "log://runs",
+    least_charge: str = "0",
     log: str = "",
     follow: str = "false",
 ) -> Pipeline:
@@ -99,6 +108,12 @@ def pipeline(
         How late a pulse may come.
     within
         For how long a message is remembered: it is a duplicate when it comes again, and missing when it does not come.
+    per
+        ``"run"`` or ``"period"``: counts of each by themselves; left out: of all together.
+    runs
+        With ``per="run"``, where the messages of runs (pl72, 6s4t) are, in a column ``value``.
+    least_charge
+        Pulses with a smaller proton charge, uAh, are vetoed.
     log
         Folder of the log, where source or sink is ``log://``; left out, the configured one.
     follow
@@ -107,7 +122,7 @@ def pipeline(
     Raises
     ------
     ConfigError
-        There is no such form, or a number is none.
+        There is no such form, a number is none, or `per` is something else.
     UsageError
         There is no such instrument.
 
@@ -121,9 +136,13 @@ def pipeline(
     start: dict[str, Any] = {**place, "follow": follow == "true"} if source.startswith("log://") else {}
     target = place if sink.startswith("log://") else {}
     came = read_in(read(source, name="pulses", **start), form=form)
+    told = _read_runs(runs, form, start if runs.startswith("log://") else {}) if per == "run" else None
     live = reduce(
         came.pulses,
         one,
+        per=per,
+        runs=told,
+        least_charge=_number("least_charge", least_charge, float),
         one_by_one=form == "events",
         bins=_number("bins", bins),
         time_bins=_number("time_bins", time_bins),
@@ -180,6 +199,9 @@ def reduce(
     volume_every: str = "1m",
     lateness: str = "1s",
     within: str = "10s",
+    per: str = "",
+    runs: Stream | None = None,
+    least_charge: float = 0.0,
 ) -> Live:
     """Count pulses into the histograms of an instrument.
 
@@ -189,8 +211,15 @@ def reduce(
         Pulses, or with `one_by_one` events.
     one
         The instrument.
-    bins, time_bins, every, volume_every, lateness, within
+    bins, time_bins, every, volume_every, lateness, within, per, least_charge
         As for `pipeline`.
+    runs
+        With ``per="run"``, beginnings and ends (`eventide.apps.neutron.run_changes.RUNS`).
+
+    Raises
+    ------
+    ConfigError
+        `per` is something else, or there are no runs.
 
     Examples
     --------
@@ -202,21 +231,38 @@ def reduce(
     >>> found["product"].to_pylist()[:3], set(found["events"].to_pylist()[-3:]) == {found["events"].to_pylist()[-1]}
     (['time_of_flight', 'image', 'wavelength'], True)
     """
+    if per not in ("", "run", "period") or (per == "run" and (runs is None or one_by_one)):
+        msg = f"counts cannot be per {per!r} here"
+        raise ConfigError(msg, hint="'run' (of pulses, with a stream of runs), 'period', or nothing")
     schema = SEEN[one_by_one]
     timed = functools.partial(Stream.event_time, column="event_time", lateness=lateness)
     known = pulses if one_by_one else numbered(timed(pulses), within=within)
-    banks = known.map_batches(with_pixels, schema=schema, name="banks")
-    monitors = known.map_batches(without_pixels, schema=schema, name="others")
+    banks, monitors = (
+        known.map_batches(functools.partial(f, least_charge=least_charge), schema=schema, name=name)
+        for f, name in ((with_pixels, "banks"), (without_pixels, "others"))
+    )
     if one_by_one:
         banks, monitors = timed(banks), timed(monitors)
-    monitors = monitors.key_by("source")
+    if per == "run" and runs is not None:
+        changes = run_changes(timed(runs))
+        keys, value = ("instrument", one.name), functools.partial(with_value, values=changes, columns=schema.names)
+        banks = value(banks, name="run", key=keys)
+        monitors = value(monitors, name="run", key=keys, label="monitors")
+    keyed = ("period",) if per == "period" else ()
+    banks = banks.key_by(*keyed) if keyed else banks
+    monitors = monitors.key_by("source", *keyed)
     flight = functools.partial(uniform, "time_of_flight", 0, longest(one), unit="ns")
     volume = {"pixel_time": product(pixels("pixel_id", one.first, one.pixels), flight(time_bins))}
     common: dict[str, Any] = {"vetoed": "vetoed", "track": ["message_id"]}
+
+    def count(rows: Stream, every: str, made: Mapping[str, Product | Axis], *, sparse: bool = False) -> Stream:
+        found = with_ledger(histogram(rows, products=made, every=every, sparse=sparse, **common))
+        return per_run(found, every=duration(every, what="every")) if per == "run" else found
+
     return Live(
-        with_ledger(histogram(banks, products=products(one, bins=bins), every=every, **common)),
-        with_ledger(histogram(banks, products=volume, every=volume_every, sparse=True, **common)),
-        with_ledger(histogram(monitors, products={"time_of_flight": flight(bins)}, every=every, **common)),
+        count(banks, every, products(one, bins=bins)),
+        count(banks, volume_every, volume, sparse=True),
+        count(monitors, every, {"time_of_flight": flight(bins)}),
         None if one_by_one else known.side("gaps"),
     )
 
@@ -265,9 +311,17 @@ def longest(one: Instrument) -> int:
     return math.ceil(exact * 1.02 / _MILLISECOND) * _MILLISECOND
 
 
-def _number(name: str, value: str) -> int:
+def _read_runs(address: str, form: str, options: Mapping[str, Any]) -> Stream:
+    if form == "events":
+        msg = "counts of events one by one cannot be per run"
+        raise ConfigError(msg, hint="read pulses or messages: --param form=ev44")
+    raw = {"format": "raw", "timestamp": "timestamp"} if address.startswith("kafka://") else {}
+    return read(address, name="runs", **raw, **options).map_batches(decode_runs, schema=RUNS, name="decode runs")
+
+
+def _number(name: str, value: str, kind: Callable[[str], _N] = int) -> _N:
     try:
-        return int(value)
+        return kind(value)
     except ValueError:
-        msg = f"{name}={value!r} is no whole number"
+        msg = f"{name}={value!r} is no {'whole ' if kind is int else ''}number"
         raise ConfigError(msg, hint=f"for example {name}=100") from None
