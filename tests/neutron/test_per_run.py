@@ -14,7 +14,8 @@ import eventide as ev
 from eventide import registry
 from eventide.apps.neutron.instruments import AMOR
 from eventide.apps.neutron.pipeline import pipeline, reduce
-from eventide.apps.neutron.run_changes import CHANGES, RUNS, decode_runs, run_changes
+from eventide.apps.neutron.run_changes import CHANGES, run_changes
+from eventide.apps.neutron.run_messages import RUNS, decode_runs
 from eventide.apps.neutron.schema import MESSAGES
 from eventide.apps.neutron.simulate import simulate
 from eventide.connectors.memory import MemorySource

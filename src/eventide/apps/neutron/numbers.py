@@ -161,8 +161,8 @@ class Numbers:
 
         One that is far lower is a new beginning of the count soon after.
         """
-        soon: list[int] = numbers[: int(np.searchsorted(times, int(times[0]) + self.within, side="right"))].tolist()
-        return min(n for n in soon if n > soon[0] - _NEAR - 4 * len(soon))
+        soon = numbers[: int(np.searchsorted(times, int(times[0]) + self.within, side="right"))].tolist()
+        return min(int(n) for n in soon if n > soon[0] - _NEAR - 4 * len(soon))
 
     def _ahead(self, numbers: Int64Array, times: Int64Array, at: int) -> list[int]:
         """Return the numbers between the one expected and the one at hand that are overtaken and come soon."""

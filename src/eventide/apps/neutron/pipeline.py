@@ -21,7 +21,8 @@ from eventide.apps.neutron.messages import FORMS, broken_of, decode
 from eventide.apps.neutron.numbered import numbered
 from eventide.apps.neutron.operators import SEEN, good, with_pixels, without_pixels
 from eventide.apps.neutron.per_run import per_run
-from eventide.apps.neutron.run_changes import RUNS, decode_runs, run_changes
+from eventide.apps.neutron.run_changes import run_changes
+from eventide.apps.neutron.run_messages import RUNS, decode_runs
 from eventide.apps.neutron.schema import BROKEN, DECODED, PULSES
 from eventide.errors import ConfigError, near_names
 from eventide.kernel.histogram.axes import Axis, logarithmic, pixels, uniform
@@ -214,7 +215,7 @@ def reduce(
     bins, time_bins, every, volume_every, lateness, within, per, least_charge
         As for `pipeline`.
     runs
-        With ``per="run"``, beginnings and ends (`eventide.apps.neutron.run_changes.RUNS`).
+        With ``per="run"``, beginnings and ends (`eventide.apps.neutron.run_messages.RUNS`).
 
     Raises
     ------
