@@ -43,6 +43,7 @@ def numbered(pulses: Stream, *, within: str | timedelta = "10s") -> Stream:
     Examples
     --------
     >>> import eventide as ev
+    >>> import pyarrow as pa
     >>> from eventide.apps.neutron.simulate import simulate
     >>> pulses = simulate("muons", seconds=0.5, rate=1000)
     >>> some = pa.concat_tables([pulses.slice(0, 9), pulses.slice(4, 2), pulses.slice(13)])
