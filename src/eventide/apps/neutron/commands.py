@@ -19,6 +19,7 @@ from eventide.apps.neutron.messages import FORMS, decode, encode
 from eventide.apps.neutron.operators import good
 from eventide.apps.neutron.restream.commands import restream
 from eventide.apps.neutron.schema import DECODED, MESSAGES, PULSES
+from eventide.apps.neutron.stopping import Stop
 from eventide.errors import ConfigError, near_names
 from eventide.model.stream import Stream, read
 
@@ -161,6 +162,30 @@ def demo(
 
 
 @app.command()
+def rebin(
+    name: Annotated[str, typer.Argument(help="Of the new version: its topics are NAME-histograms, ...")],
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", metavar="NAME=VALUE", help="Of the pipeline: bins, mask, since, instrument, ..."),
+    ] = None,
+    every: Annotated[str, typer.Option(help="Interval of publications, as that of the version before.")] = "1s",
+    checkpoint: Annotated[str, typer.Option(help="Folder of its checkpoints.")] = ".eventide/checkpoints",
+    log: _Log = "",
+) -> None:
+    """Count anew from the log, other bins or pixels; switch to that once it has caught up, and go on."""
+    from eventide.apps.neutron import hindsight
+    from eventide.apps.neutron.restream.settings import pairs
+
+    def told(version: hindsight.Version) -> None:
+        _say(f"{version.topic('histograms')} holds after {version.after} ns; the version before may be stopped then")
+
+    with Stop() as stop:
+        given = pairs(param or (), option="--param", hint="for example --param bins=500")
+        hindsight.rebin(name, checkpoint=checkpoint, every=every, stop=stop.event, on_switch=told, log=log, **given)
+    raise typer.Exit(stop.exit_code)
+
+
+@app.command()
 def plot(
     out: Annotated[str, typer.Argument(help="FILE.png, .svg, .pdf or .html.")],
     instrument: _Name = "loki",
@@ -169,9 +194,11 @@ def plot(
 ) -> None:
     """Draw the newest histograms of the topics histograms and monitors."""
     from eventide.apps.neutron.demo import topic
+    from eventide.apps.neutron.hindsight import versions
     from eventide.apps.neutron.plot import draw
 
-    tables = {name: topic(name, log) for name in ("histograms", "monitors")}
+    newest = versions(log)[-1]
+    tables = {name: topic(newest.topic(name), log) for name in ("histograms", "monitors")}
     _say(str(draw(tables, named(instrument), out, title=title)))
 
 

@@ -9,11 +9,14 @@ writes ``broken``: those that cannot be read, with the reason.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from eventide.apps.neutron.instruments import NS_PER_ANGSTROM_METRE, Instrument
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from eventide.apps.neutron.instruments import Instrument
 from eventide.apps.neutron.instruments import instrument as named
 from eventide.apps.neutron.ledger import with_ledger
 from eventide.apps.neutron.logs import with_value
@@ -21,23 +24,22 @@ from eventide.apps.neutron.messages import FORMS, broken_of, decode
 from eventide.apps.neutron.numbered import numbered
 from eventide.apps.neutron.operators import SEEN, good, with_pixels, without_pixels
 from eventide.apps.neutron.per_run import per_run
+from eventide.apps.neutron.products import image, longest, masked_of, products
 from eventide.apps.neutron.run_changes import run_changes
 from eventide.apps.neutron.run_messages import RUNS, decode_runs
 from eventide.apps.neutron.schema import BROKEN, DECODED, PULSES
 from eventide.errors import ConfigError, near_names
-from eventide.kernel.histogram.axes import Axis, logarithmic, pixels, uniform
+from eventide.kernel.histogram.axes import Axis, uniform
 from eventide.kernel.histogram.products import Product, product
-from eventide.kernel.histogram.values import ratio, scaled
+from eventide.model.batch import as_event_time, column
 from eventide.model.pipeline import Pipeline
 from eventide.model.pipeline import pipeline as joined
 from eventide.model.stream import Stream, read
-from eventide.model.time import duration
+from eventide.model.time import duration, instant
 from eventide.operators.histogram import histogram
 
-__all__ = ["Live", "Read", "longest", "pipeline", "products", "read_in", "reduce"]
+__all__ = ["Live", "Read", "longest", "masked_of", "pipeline", "products", "read_in", "reduce"]
 
-_MILLISECOND = 1_000_000
-_MUON_WINDOW = 32_000
 _N = TypeVar("_N", int, float)
 _INPUTS = ("pulses", "events", *FORMS)
 
@@ -85,6 +87,8 @@ def pipeline(
     per: str = "",
     runs: str = "log://runs",
     least_charge: str = "0",
+    mask: str = "",
+    since: str = "",
     log: str = "",
     follow: str = "false",
 ) -> Pipeline:
@@ -115,6 +119,10 @@ def pipeline(
         With ``per="run"``, where the messages of runs (pl72, 6s4t) are, in a column ``value``.
     least_charge
         Pulses with a smaller proton charge, uAh, are vetoed.
+    mask
+        Pixels that do not count, such as ``"1-512,700"``.
+    since
+        Pulses before this time are passed over.
     log
         Folder of the log, where source or sink is ``log://``; left out, the configured one.
     follow
@@ -137,10 +145,14 @@ def pipeline(
     start: dict[str, Any] = {**place, "follow": follow == "true"} if source.startswith("log://") else {}
     target = place if sink.startswith("log://") else {}
     came = read_in(read(source, name="pulses", **start), form=form)
+    began = came.pulses
+    if since:
+        began = began.map_batches(functools.partial(_from, instant(since, what="since=")), name="since")
     told = _read_runs(runs, form, start if runs.startswith("log://") else {}) if per == "run" else None
     live = reduce(
-        came.pulses,
+        began,
         one,
+        mask=masked_of(mask, one),
         per=per,
         runs=told,
         least_charge=_number("least_charge", least_charge, float),
@@ -203,6 +215,7 @@ def reduce(
     per: str = "",
     runs: Stream | None = None,
     least_charge: float = 0.0,
+    mask: npt.NDArray[np.bool_] | None = None,
 ) -> Live:
     """Count pulses into the histograms of an instrument.
 
@@ -216,6 +229,8 @@ def reduce(
         As for `pipeline`.
     runs
         With ``per="run"``, beginnings and ends (`eventide.apps.neutron.run_messages.RUNS`).
+    mask
+        Of each pixel, from the first one on, whether it does not count.
 
     Raises
     ------
@@ -253,63 +268,24 @@ def reduce(
     banks = banks.key_by(*keyed) if keyed else banks
     monitors = monitors.key_by("source", *keyed)
     flight = functools.partial(uniform, "time_of_flight", 0, longest(one), unit="ns")
-    volume = {"pixel_time": product(pixels("pixel_id", one.first, one.pixels), flight(time_bins))}
+    volume = {"pixel_time": product(image(one, mask), flight(time_bins))}
     common: dict[str, Any] = {"vetoed": "vetoed", "track": ["message_id"]}
 
-    def count(rows: Stream, every: str, made: Mapping[str, Product | Axis], *, sparse: bool = False) -> Stream:
-        found = with_ledger(histogram(rows, products=made, every=every, sparse=sparse, **common))
+    def count(of: Stream, every: str, made: Mapping[str, Product | Axis], *, sparse: bool = False) -> Stream:
+        found = with_ledger(histogram(of, products=made, every=every, sparse=sparse, **common))
         return per_run(found, every=duration(every, what="every")) if per == "run" else found
 
     return Live(
-        count(banks, every, products(one, bins=bins)),
+        count(banks, every, products(one, bins=bins, mask=mask)),
         count(banks, volume_every, volume, sparse=True),
         count(monitors, every, {"time_of_flight": flight(bins)}),
         None if one_by_one else known.side("gaps"),
     )
 
 
-def products(one: Instrument, *, bins: int = 1000) -> dict[str, Product | Axis]:
-    """Return what is counted of an instrument's banks: what its method looks at.
-
-    Examples
-    --------
-    >>> from eventide.apps.neutron.instruments import DREAM
-    >>> list(products(DREAM))
-    ['time_of_flight', 'image', 'd_spacing']
-    """
-    made: dict[str, Product | Axis] = {
-        "time_of_flight": uniform("time_of_flight", 0, longest(one), bins, unit="ns"),
-        "image": pixels("pixel_id", one.first, one.pixels),
-    }
-    if one.method == "muon":
-        return made
-    geometry = one.geometry()
-    convert = functools.partial(scaled, "pixel_id", "time_of_flight", first=one.first)
-    if one.method == "powder":
-        value = convert(geometry.d_spacing())
-        return made | {"d_spacing": uniform(value, 0.3, 3.0, 2 * bins, name="d_spacing", unit="angstrom")}
-    wavelength = convert(geometry.wavelength())
-    low, high = one.wavelengths
-    made["wavelength"] = uniform(wavelength, 0, high + low, bins, name="wavelength", unit="angstrom")
-    q = ratio("pixel_id", "time_of_flight", geometry.momentum(), first=one.first)
-    made["q"] = logarithmic(q, 1e-3, 2.0, max(1, bins // 4), name="q", unit="1/angstrom")
-    return made
-
-
-def longest(one: Instrument) -> int:
-    """Return the longest time of flight that is counted, ns: of the longest wavelength to the farthest pixel.
-
-    Examples
-    --------
-    >>> from eventide.apps.neutron.instruments import MUONS
-    >>> longest(MUONS)
-    32000
-    """
-    if one.method == "muon":
-        return _MUON_WINDOW
-    farthest = max(math.dist((0, 0, 0), b.centre) for b in one.banks)
-    exact = one.wavelengths[1] * NS_PER_ANGSTROM_METRE * (one.path + farthest)
-    return math.ceil(exact * 1.02 / _MILLISECOND) * _MILLISECOND
+def _from(since: int, batch: pa.RecordBatch) -> pa.RecordBatch:
+    times = as_event_time(column(batch, "event_time")).cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return batch.filter(pa.array(times >= since))
 
 
 def _read_runs(address: str, form: str, options: Mapping[str, Any]) -> Stream:
