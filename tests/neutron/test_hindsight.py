@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import random
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -172,3 +175,38 @@ def test_what_is_asked_for(tmp_path):
     for mask in ("x", "5-", "9-2", "99999999"):
         with pytest.raises(ConfigError, match="mask"):
             masked_of(mask, AMOR)
+
+
+def test_the_command_killed_and_begun_again(tmp_path):
+    pulses = simulate("amor", seconds=8, rate=800, seed=7)
+    log = str(tmp_path / "log")
+    ev.run(ev.from_table(pulses).write("log://pulses", log=log))
+    engine, stop = registry.resolve("engine", "local"), threading.Event()
+    threading.Timer(2.0, stop.set).start()
+    engine.run(job(log, bins="20", follow="true"), stop=stop, checkpoint=str(tmp_path / "old"), quarantine=log)
+    program = [
+        sys.executable,
+        "-c",
+        "import sys; from eventide.cli import main; sys.exit(main())",
+        "neutron",
+        "rebin",
+        "fine",
+    ]
+    told = ["--param", "instrument=amor", "--param", "bins=64", "--param", "lateness=100ms", "--log", log]
+    command = [*program, *told, "--checkpoint", str(tmp_path / "new")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as first:
+        time.sleep(3.0)
+        first.kill()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as second:
+        until = time.monotonic() + 60
+        while len(hindsight.versions(log)) < 2:
+            assert time.monotonic() < until and second.poll() is None
+            time.sleep(0.2)
+        second.send_signal(signal.SIGTERM)
+        assert second.wait(60) == 143
+    (version,) = hindsight.versions(log)[1:]
+    assert version.name == "fine"
+    tables = {
+        name: ev.fetch(ev.read(f"log://{name}", log=log, follow=False)) for name in ("histograms", "fine-histograms")
+    }
+    assert check(tables["fine-histograms"], Pulses(pulses), AMOR, products(64)) >= tables["histograms"].num_rows > 0
