@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import json
 import random
 
 import numpy as np
@@ -153,3 +154,25 @@ def test_what_is_asked_for():
         scan(pulses, logs, motor="omega", position=axis, regions={})
     with pytest.raises(UsageError, match="'position'"):
         scan(pulses, logs, motor="omega", position=edges("angle", [0, 1]), regions={"all": [True]})
+
+
+def test_the_edge_cases_of_the_file_writer_in_any_order(data_dir):
+    """Messages before, after and out of order, and told twice: the same values, whatever the order of arrival."""
+    folder = data_dir / "neutron" / "filewriter"
+    for path in sorted(folder.glob("*.json")):
+        told = [
+            m for m in json.loads(path.read_text()) if m["schema"] == "f144" and isinstance(m["value"], int | float)
+        ]
+        rows = [(m["timestamp"] * 10**6, m["source_name"], float(m["value"])) for m in told]
+        times = [t * 10**6 for t in range(4000, 13_000, 7)]
+        pulses = pa.table({"event_time": pa.array(times, LOGS.field("event_time").type)})
+        for source in sorted({s for _, s, _ in rows}):
+            expected = [newest(rows, source, t) for t in times]
+            for seed in range(5):
+                mixed = random.Random(seed).sample(rows, len(rows))
+                sent = [f144.write(f144.LogValue(s, v, t)) for t, s, v in mixed]
+                batches = [decode_logs(pa.record_batch({"value": pa.array([m], pa.binary())})) for m in sent]
+                values = value_of(ev.read(MemorySource(batches)), source).event_time("event_time", lateness="1h")
+                timed = ev.from_table(pulses).event_time("event_time", lateness="1h")
+                made = with_value(timed, values, name="delay", key=("log", source), columns=["event_time"])
+                assert ev.fetch(made).sort_by("event_time")["delay"].to_pylist() == expected, (path.name, source)

@@ -16,6 +16,7 @@ from eventide.model.batch import column
 __all__ = ["SEEN", "good", "with_pixels", "without_pixels"]
 
 _KEPT = ("event_time", "source", "message_id", "time_of_flight", "pixel_id", "period")
+_READ = (*_KEPT, "running", "proton_charge", *(f.name for f in LEFT_OUT))
 _NOT_NEEDED = ("period", *(f.name for f in LEFT_OUT))
 
 SEEN = {
@@ -66,6 +67,7 @@ def without_pixels(batch: pa.RecordBatch, least_charge: float = 0.0) -> pa.Recor
 
 def _seen(batch: pa.RecordBatch, least_charge: float, *, pixels: bool) -> pa.RecordBatch:
     found = column(batch, "pixel_id", where="of pulses")
+    batch = batch.select([n for n in batch.schema.names if n in _READ])
     if found.null_count != (0 if pixels else len(found)):
         batch = batch.filter(found.is_valid() if pixels else found.is_null())
     schema = SEEN[not _is_list(batch.schema.field("time_of_flight").type)]
