@@ -9,8 +9,10 @@ import random
 import numpy as np
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 import eventide as ev
+from eventide.apps.neutron.commands import app
 from eventide.apps.neutron.instruments import AMOR
 from eventide.apps.neutron.logs import LOGS, decode_logs, value_of, with_value
 from eventide.apps.neutron.scan import scan
@@ -176,3 +178,46 @@ def test_the_edge_cases_of_the_file_writer_in_any_order(data_dir):
                 timed = ev.from_table(pulses).event_time("event_time", lateness="1h")
                 made = with_value(timed, values, name="delay", key=("log", source), columns=["event_time"])
                 assert ev.fetch(made).sort_by("event_time")["delay"].to_pylist() == expected, (path.name, source)
+
+
+def test_the_command(tmp_path):
+    log = str(tmp_path / "log")
+    pulses = simulate("amor", seconds=3, rate=2000, seed=9)
+    sent = [f144.write(f144.LogValue("omega", 0.5 + k, START + k * 10**9)) for k in range(3)]
+    messages = pa.table(
+        {
+            "timestamp": pa.array([START] * 3).cast(LOGS.field("event_time").type),
+            "value": pa.array(sent, pa.large_binary()),
+        }
+    )
+    ev.run(ev.from_table(pulses).write("log://pulses", log=log))
+    ev.run(ev.from_table(messages).write("log://logs", log=log))
+    told = [
+        "--motor",
+        "omega",
+        "--low",
+        "0",
+        "--high",
+        "3",
+        "--bins",
+        "3",
+        "--region",
+        "low=0-16383",
+        "--region",
+        "all=0-32767",
+    ]
+    done = CliRunner().invoke(app, ["scan", *told, "--instrument", "amor", "--log", log])
+    assert done.exit_code == 0, done.output
+    found = ev.fetch(ev.read("log://scan", log=log, follow=False))
+    last = dict(zip(found["product"].to_pylist(), found["counts"].to_pylist(), strict=True))
+    rows = [(START + k * 10**9, "omega", 0.5 + k) for k in range(3)]
+    regions = {"low": np.arange(AMOR.pixels) < 16384, "all": np.ones(AMOR.pixels, bool)}
+    for name, mask in regions.items():
+        expected = [0, 0, 0]
+        for time, pixels in zip(
+            pulses["event_time"].cast(pa.int64()).to_pylist(), pulses["pixel_id"].to_pylist(), strict=True
+        ):
+            place = newest(rows, "omega", time)
+            expected[int(place)] += sum(bool(mask[p]) for p in pixels or ())
+        assert last[name] == expected
+    assert ev.fetch(ev.read("log://scan-pulses", log=log, follow=False)).num_rows

@@ -18,6 +18,7 @@ from eventide.apps.neutron.instruments import instrument as named
 from eventide.apps.neutron.messages import FORMS, decode, encode
 from eventide.apps.neutron.operators import good
 from eventide.apps.neutron.restream.commands import restream
+from eventide.apps.neutron.restream.settings import pairs
 from eventide.apps.neutron.schema import DECODED, MESSAGES, PULSES
 from eventide.apps.neutron.stopping import Stop
 from eventide.errors import ConfigError, near_names
@@ -174,7 +175,6 @@ def rebin(
 ) -> None:
     """Count anew from the log, other bins or pixels; switch to that once it has caught up, and go on."""
     from eventide.apps.neutron import hindsight
-    from eventide.apps.neutron.restream.settings import pairs
 
     def told(version: hindsight.Version) -> None:
         _say(f"{version.topic('histograms')} holds after {version.after} ns; the version before may be stopped then")
@@ -182,6 +182,50 @@ def rebin(
     with Stop() as stop:
         given = pairs(param or (), option="--param", hint="for example --param bins=500")
         hindsight.rebin(name, checkpoint=checkpoint, every=every, stop=stop.event, on_switch=told, log=log, **given)
+    raise typer.Exit(stop.exit_code)
+
+
+@app.command()
+def scan(
+    motor: Annotated[str, typer.Option(help="Source of the positions.")],
+    low: Annotated[float, typer.Option(help="Where the axis of positions begins.")],
+    high: Annotated[float, typer.Option(help="Where it ends.")],
+    bins: Annotated[int, typer.Option(help="Its bins.")] = 100,
+    idle: Annotated[str, typer.Option(help="Source that is not 0 while the motor stands still.")] = "",
+    region: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=PIXELS", help="Such as left=1-512,700; left out: all pixels.")
+    ] = None,
+    pulses: Annotated[str, typer.Option(help="Where the pulses are.")] = "log://pulses",
+    logs: Annotated[str, typer.Option(help="Where the messages of logs are, in a column value.")] = "log://logs",
+    form: Annotated[str, typer.Option(help="Of the logs: f144, f142.")] = "f144",
+    out: Annotated[str, typer.Option(help="Topics OUT and OUT-pulses.")] = "log://scan",
+    instrument: _Name = "loki",
+    every: Annotated[str, typer.Option(help="Interval of publications.")] = "1s",
+    lateness: Annotated[str, typer.Option(help="How late pulses and values may come.")] = "1s",
+    follow: Annotated[bool, typer.Option(help="Go on when the end is reached, until Ctrl-C.")] = False,
+    log: _Log = "",
+) -> None:
+    """Count regions of pixels against the position of a motor, as its log says it was at each pulse."""
+    from eventide.apps.neutron.scan import scan_pipeline
+
+    job = scan_pipeline(
+        pulses,
+        logs,
+        out=out,
+        one=named(instrument),
+        motor=motor,
+        axis=(low, high, bins),
+        idle=idle,
+        regions=pairs(region or (), option="--region", hint="for example --region left=1-512"),
+        form=form,
+        every=every,
+        lateness=lateness,
+        follow=follow,
+        log=log,
+    )
+    with Stop() as stop:
+        result = registry.resolve("engine", "local").run(job, stop=stop.event)
+    _say(f"{result.rows_out:,} publications in {out}, {result.seconds:.2f} s")
     raise typer.Exit(stop.exit_code)
 
 
