@@ -206,7 +206,7 @@ def scan(
     log: _Log = "",
 ) -> None:
     """Count regions of pixels against the position of a motor, as its log says it was at each pulse."""
-    from eventide.apps.neutron.scan import scan_pipeline
+    from eventide.apps.neutron.scan_pipeline import scan_pipeline
 
     job = scan_pipeline(
         pulses,

@@ -9,28 +9,24 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from eventide.apps.neutron.instruments import Instrument
 from eventide.apps.neutron.ledger import with_ledger
-from eventide.apps.neutron.logs import LOGS, decode_logs, value_of, with_value
+from eventide.apps.neutron.logs import value_of, with_value
 from eventide.apps.neutron.numbered import numbered
 from eventide.apps.neutron.operators import SEEN, with_pixels
-from eventide.apps.neutron.products import masked_of
 from eventide.errors import UsageError
-from eventide.kernel.histogram.axes import Axis, rows, uniform
+from eventide.kernel.histogram.axes import Axis, rows
 from eventide.kernel.histogram.products import product
 from eventide.model.batch import column
-from eventide.model.pipeline import Pipeline
-from eventide.model.pipeline import pipeline as joined
-from eventide.model.stream import Stream, read
+from eventide.model.stream import Stream
 from eventide.operators.histogram import histogram
 
-__all__ = ["Scan", "scan", "scan_pipeline"]
+__all__ = ["Scan", "scan"]
 
 _SEEN = SEEN[False]
 _JOINED = pa.schema([*_SEEN, pa.field("motor", pa.string()), pa.field("position", pa.float64())])
@@ -123,74 +119,6 @@ def scan(
     counts = with_ledger(histogram(made, products=products, every=every, vetoed="vetoed", track=["message_id"]))
     plain = made.map_batches(_pulses, schema=_PULSE, name="without events")
     return Scan(counts, histogram(plain, products={"pulses": position}, every=every, vetoed="vetoed"))
-
-
-def scan_pipeline(
-    pulses: str,
-    logs: str,
-    *,
-    out: str,
-    one: Instrument,
-    motor: str,
-    axis: tuple[float, float, int],
-    idle: str = "",
-    regions: Mapping[str, str] | None = None,
-    form: str = "f144",
-    every: str = "1s",
-    lateness: str = "1s",
-    follow: bool = False,
-    log: str = "",
-) -> Pipeline:
-    """Return the pipeline of a scan, from addresses to topics.
-
-    Parameters
-    ----------
-    pulses, logs
-        Where pulses are, and messages of logs (in a column ``value``).
-    out
-        Address of the counts; that of the pulses has ``-pulses`` behind it.
-    one
-        The instrument.
-    motor, idle, every, lateness
-        As for `scan`.
-    axis
-        Low, high and number of bins of the positions.
-    regions
-        Pixels by name, such as ``"1-512,700"``; none: all.
-    form
-        Of the logs, ``"f144"`` or ``"f142"``.
-    follow
-        Go on when the end of a topic of the log is reached.
-    log
-        Folder of the log; left out, the configured one.
-
-    Examples
-    --------
-    >>> from eventide.apps.neutron.instruments import AMOR
-    >>> made = scan_pipeline("log://a", "log://b", out="log://scan", one=AMOR, motor="omega", axis=(0, 10, 5))
-    >>> [write.uri for write in made.writes]
-    ['log://scan', 'log://scan-pulses']
-    """
-    place: dict[str, Any] = {"log": log} if log else {}
-    options = {uri: {**place, "follow": follow} if uri.startswith("log://") else {} for uri in (pulses, logs)}
-    raw = {"format": "raw", "timestamp": "timestamp"} if logs.startswith("kafka://") else {}
-    messages = read(logs, name="logs", **raw, **options[logs])
-    values = messages.map_batches(functools.partial(decode_logs, form=form), schema=LOGS, name="decode logs")
-    masks = {name: masked_of(text, one) for name, text in (regions or {}).items()}
-    made = scan(
-        read(pulses, name="pulses", **options[pulses]),
-        values,
-        motor=motor,
-        idle=idle,
-        position=uniform("position", *axis),
-        regions={n: m for n, m in masks.items() if m is not None} or {"all": np.ones(one.pixels, np.bool_)},
-        first=one.first,
-        every=every,
-        lateness=lateness,
-        silent=lateness if follow else "0",
-    )
-    target = place if out.startswith("log://") else {}
-    return joined(made.counts.write(out, **target), made.pulses.write(f"{out}-pulses", **target), name="neutron-scan")
 
 
 def _moving(batch: pa.RecordBatch) -> pa.RecordBatch:
