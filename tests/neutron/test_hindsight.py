@@ -22,8 +22,8 @@ from eventide.apps.neutron.instruments import AMOR
 from eventide.apps.neutron.pipeline import pipeline
 from eventide.apps.neutron.products import longest, masked_of
 from eventide.apps.neutron.simulate import simulate
-from eventide.errors import ConfigError, UsageError
-from eventide.log import Log
+from eventide.errors import ConfigError, DataError, UsageError
+from eventide.log import Log, Retention
 from eventide.model.time import MAX_TIME
 
 START, SECOND = 1_767_225_600 * 10**9, 10**9  # 2026-01-01
@@ -210,3 +210,20 @@ def test_the_command_killed_and_begun_again(tmp_path):
         name: ev.fetch(ev.read(f"log://{name}", log=log, follow=False)) for name in ("histograms", "fine-histograms")
     }
     assert check(tables["fine-histograms"], Pulses(pulses), AMOR, products(64)) >= tables["histograms"].num_rows > 0
+
+
+def test_what_retention_deleted_is_not_counted_silently(tmp_path):
+    pulses = simulate("amor", seconds=8, rate=800, seed=7)
+    log = str(tmp_path / "log")
+    with Log(log) as opened:
+        opened.create_topic("pulses", pulses.schema, event_time="event_time", segment_bytes=1 << 16)
+        for batch in pulses.to_batches(max_chunksize=28):
+            opened.append("pulses", batch)
+        assert opened.apply_retention("pulses", retention=Retention(max_bytes=1 << 16))
+    options = {"checkpoint": str(tmp_path / "new"), "log": log, "instrument": "amor"}
+    for since in ("", "2026-01-01"):
+        with pytest.raises(DataError, match="were deleted from the topic 'pulses'"):
+            hindsight.rebin("fine", since=since, **options)
+    stop = threading.Event()
+    threading.Timer(2.0, stop.set).start()
+    assert hindsight.rebin("fine", since="2026-01-01T00:00:07", stop=stop, **options).stopped

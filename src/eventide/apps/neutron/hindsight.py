@@ -20,10 +20,11 @@ import pyarrow as pa
 
 from eventide import registry
 from eventide.apps.neutron.pipeline import pipeline
-from eventide.errors import EventideError, LogError, UsageError
+from eventide.errors import DataError, EventideError, LogError, UsageError
 from eventide.log import Log
+from eventide.model.batch import event_times
 from eventide.model.stream import read
-from eventide.model.time import EVENT_TIME, MAX_TIME, MIN_TIME, duration
+from eventide.model.time import EVENT_TIME, MAX_TIME, MIN_TIME, duration, instant
 
 __all__ = ["VERSIONS", "Version", "published", "rebin", "switch", "versions"]
 
@@ -155,15 +156,19 @@ def rebin(
     ------
     UsageError
         The name cannot be one.
+    DataError
+        Pulses that would count were deleted by the retention of the topic.
     """
     if not name or not name.replace("_", "").isalnum():
         msg = f"a version cannot be called {name!r}"
         raise UsageError(msg, hint="letters, numbers and _, for example fine")
+    held = any(v.name == name for v in versions(log))
+    if not held and _newest(Version(name, MIN_TIME, MAX_TIME), log) is None:
+        _check_there(parameters.get("source", "log://pulses"), parameters.get("since", ""), log)
     job = pipeline(sink=f"log://{name}-", every=every, follow="true", log=log, **parameters).named(f"neutron-{name}")
     ended = stop or threading.Event()
     step = duration(every, what="every")
     failed: list[EventideError] = []
-    held = any(v.name == name for v in versions(log))
 
     def watch() -> None:
         # Caught up: the new version has published what the old one has. The boundary is one interval further on,
@@ -194,6 +199,25 @@ def rebin(
     return result
 
 
+def _check_there(source: str, since: str, log: str) -> None:
+    """Refuse to count what is no longer there: the counts would be less than they say."""
+    topic = source.removeprefix("log://")
+    if topic == source:
+        return
+    with Log(_root(log), create=False) as opened, opened.reader(topic) as reader:
+        if all(p.earliest == 0 for p in opened.describe(topic)):
+            return
+        frames = reader.read(1)
+    first = event_times(frames[0].batch, "event_time")[0] if frames else MAX_TIME
+    if not since or instant(since, what="since=") < first:
+        msg = f"pulses before {np.datetime64(int(first), 'ns')} were deleted from the topic {topic!r}"
+        raise DataError(msg, hint="name a later beginning with since=, or keep more: `eventide log retention`")
+
+
+def _root(log: str) -> str | Path:
+    return log or os.environ.get("EVENTIDE_LOG") or Path(".eventide", "log")
+
+
 def _newest(version: Version, log: str) -> int | None:
     """Return until when a version has published, ns."""
     table = _table(version.topic("histograms"), log, last=True)
@@ -205,7 +229,7 @@ def _newest(version: Version, log: str) -> int | None:
 def _table(topic: str, log: str, *, last: bool = False) -> pa.Table | None:
     """Return what a topic holds, None where there is none; with `last` only its last rows."""
     try:
-        with Log(log or os.environ.get("EVENTIDE_LOG") or Path(".eventide", "log"), create=False) as opened:
+        with Log(_root(log), create=False) as opened:
             if topic not in {t.name for t in opened.topics()}:
                 return None
             (partition,) = opened.describe(topic)[:1]
