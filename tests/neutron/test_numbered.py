@@ -242,3 +242,21 @@ def test_the_recording_of_sans2d_with_messages_lost_and_sent_twice(data_dir, for
         assert counted["events"] + counted["duplicate"] == sum(events[at] for at in sent)
         gaps = ev.fetch(live.gaps).select(["first_missing", "last_missing"]).to_pylist()
         assert [tuple(g.values()) for g in gaps] == ([(5, 6), (11, 11), (20, 20)] if lost else [])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_late_and_duplicate_do_not_depend_on_batches(seed):
+    pulses = simulate("amor", seconds=6, rate=1000, seed=seed).combine_chunks()
+    made, _, _ = disordered(pulses, random.Random(seed), repeat=0.2, lose=0.0, disorder=3e9)
+    found = []
+    for rows in (1, 7, 1000):
+        source = MemorySource(made.to_batches(max_chunksize=rows))
+        live = reduce(ev.read(source), AMOR, every="1s", lateness="1s", within="2s")
+        found.append([ev.fetch(stream).sort_by(name) for stream, name in zip(live, ORDER, strict=True)])
+    assert found[0] == found[1] == found[2]
+    assert newest(found[0][0])["late"] > 0 and newest(found[0][0])["duplicate"] > 0
+
+
+ORDER = [[("until", "ascending"), ("product", "ascending")]] * 3 + [
+    [("event_time", "ascending"), ("source", "ascending")]
+]
