@@ -186,6 +186,26 @@ def rebin(
 
 
 @app.command()
+def publish(
+    to: Annotated[str, typer.Argument(help="kafka://host:port/topic, or log://topic.")],
+    topic: Annotated[str, typer.Option(help="Of the log: histograms, volumes, monitors, scan, ...")] = "histograms",
+    form: Annotated[str, typer.Option(help="hs00, hs01, da00.")] = "hs01",
+    source: Annotated[str, typer.Option(help="What messages say they come from.")] = "eventide",
+    follow: Annotated[bool, typer.Option(help="Go on when the end is reached, until Ctrl-C.")] = False,
+    checkpoint: Annotated[str, typer.Option(help="Folder of its checkpoints.")] = ".eventide/checkpoints",
+    log: _Log = "",
+) -> None:
+    """Send the publications of a topic as messages, each once, whatever stops in the middle."""
+    from eventide.apps.neutron.publish import publish_pipeline
+
+    job = publish_pipeline(topic, to, form=form, source=source, follow=follow, log=log)
+    with Stop() as stop:
+        result = registry.resolve("engine", "local").run(job, stop=stop.event, checkpoint=checkpoint)
+    _say(f"{result.rows_out:,} messages in {to}, {result.seconds:.2f} s")
+    raise typer.Exit(stop.exit_code)
+
+
+@app.command()
 def scan(
     motor: Annotated[str, typer.Option(help="Source of the positions.")],
     low: Annotated[float, typer.Option(help="Where the axis of positions begins.")],
