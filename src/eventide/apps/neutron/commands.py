@@ -222,6 +222,7 @@ def scan(
     instrument: _Name = "loki",
     every: Annotated[str, typer.Option(help="Interval of publications.")] = "1s",
     lateness: Annotated[str, typer.Option(help="How late pulses and values may come.")] = "1s",
+    silent: Annotated[str, typer.Option(help="Live: how far back a value may lie when it comes; 0: wait.")] = "0",
     follow: Annotated[bool, typer.Option(help="Go on when the end is reached, until Ctrl-C.")] = False,
     log: _Log = "",
 ) -> None:
@@ -240,6 +241,7 @@ def scan(
         form=form,
         every=every,
         lateness=lateness,
+        silent=silent,
         follow=follow,
         log=log,
     )

@@ -95,8 +95,8 @@ def with_value(
 ) -> Stream:
     """Return pulses with the value that was newest at the time of each, null where there was none yet.
 
-    Pulses wait until no value before them can come any more: the values need a watermark that goes on, by
-    ``idle=`` of their event time where they are rare and the pulses do not end.
+    Pulses wait until no value before them can come any more: where values are rare and pulses do not end, the source
+    of the values must promise that (`eventide.apps.neutron.awake`).
 
     Parameters
     ----------

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from eventide.apps.neutron.awake import rare
 from eventide.apps.neutron.instruments import Instrument
 from eventide.apps.neutron.instruments import instrument as named
 from eventide.apps.neutron.ledger import with_ledger
@@ -86,6 +87,7 @@ def pipeline(
     within: str = "10s",
     per: str = "",
     runs: str = "log://runs",
+    silent: str = "0",
     least_charge: str = "0",
     mask: str = "",
     since: str = "",
@@ -117,6 +119,9 @@ def pipeline(
         ``"run"`` or ``"period"``: counts of each by themselves; left out: of all together.
     runs
         With ``per="run"``, where the messages of runs (pl72, 6s4t) are, in a column ``value``.
+    silent
+        Of a run that goes on, how far back by this machine's clock a message of runs may lie when it comes: pulses
+        wait no longer for one. "0": they wait for the next message, as they must where old data are played back.
     least_charge
         Pulses with a smaller proton charge, uAh, are vetoed.
     mask
@@ -148,7 +153,10 @@ def pipeline(
     began = came.pulses
     if since:
         began = began.map_batches(functools.partial(_from, instant(since, what="since=")), name="since")
-    told = _read_runs(runs, form, start if runs.startswith("log://") else {}) if per == "run" else None
+    told = None
+    if per == "run":
+        goes_on = {**place, "follow": follow == "true"} if runs.startswith("log://") else {}
+        told = _read_runs(runs, form, goes_on, silent=duration(silent, what="silent=", zero=True))
     live = reduce(
         began,
         one,
@@ -288,12 +296,11 @@ def _from(since: int, batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch.filter(pa.array(times >= since))
 
 
-def _read_runs(address: str, form: str, options: Mapping[str, Any]) -> Stream:
+def _read_runs(address: str, form: str, options: Mapping[str, Any], *, silent: int) -> Stream:
     if form == "events":
         msg = "counts of events one by one cannot be per run"
         raise ConfigError(msg, hint="read pulses or messages: --param form=ev44")
-    raw = {"format": "raw", "timestamp": "timestamp"} if address.startswith("kafka://") else {}
-    return read(address, name="runs", **raw, **options).map_batches(decode_runs, schema=RUNS, name="decode runs")
+    return rare(address, options, silent=silent, name="runs").map_batches(decode_runs, schema=RUNS, name="decode runs")
 
 
 def _number(name: str, value: str, kind: Callable[[str], _N] = int) -> _N:

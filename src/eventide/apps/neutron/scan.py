@@ -51,7 +51,6 @@ def scan(
     idle: str = "",
     every: str | timedelta = "1s",
     lateness: str | timedelta = "1s",
-    silent: str | timedelta = "0",
 ) -> Scan:
     """Count events of regions against the position of a motor.
 
@@ -73,8 +72,6 @@ def scan(
         Source of a value that is not 0 while the motor stands still; without it, whatever has a position counts.
     every, lateness
         Interval of publications, and how late pulses and values may come.
-    silent
-        After this long without a value of the logs they hold nothing back; "0" is never: pulses wait.
 
     Returns
     -------
@@ -107,7 +104,7 @@ def scan(
         raise UsageError(msg, hint="for example uniform('position', 0, 10, 100)")
     known = numbered(pulses.event_time("event_time", lateness=lateness))
     banks = known.map_batches(with_pixels, schema=_SEEN, name="banks")
-    timed = functools.partial(Stream.event_time, column="event_time", lateness=lateness, idle=silent)
+    timed = functools.partial(Stream.event_time, column="event_time", lateness=lateness)
     key = ("motor", motor)
     made = with_value(banks, timed(value_of(logs, motor)), name="position", key=key, columns=_SEEN.names)
     if idle:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from eventide.apps.neutron.awake import rare
 from eventide.apps.neutron.instruments import Instrument
 from eventide.apps.neutron.logs import LOGS, decode_logs
 from eventide.apps.neutron.products import masked_of
@@ -16,6 +17,7 @@ from eventide.kernel.histogram.axes import uniform
 from eventide.model.pipeline import Pipeline
 from eventide.model.pipeline import pipeline as joined
 from eventide.model.stream import read
+from eventide.model.time import duration
 
 __all__ = ["scan_pipeline"]
 
@@ -33,6 +35,7 @@ def scan_pipeline(
     form: str = "f144",
     every: str = "1s",
     lateness: str = "1s",
+    silent: str = "0",
     follow: bool = False,
     log: str = "",
 ) -> Pipeline:
@@ -54,6 +57,9 @@ def scan_pipeline(
         Pixels by name, such as ``"1-512,700"``; none: all.
     form
         Of the logs, ``"f144"`` or ``"f142"``.
+    silent
+        Of a run that goes on, how far back by this machine's clock a message of logs may lie when it comes; "0": pulses
+        wait for the next one.
     follow
         Go on when the end of a topic of the log is reached.
     log
@@ -68,8 +74,7 @@ def scan_pipeline(
     """
     place: dict[str, Any] = {"log": log} if log else {}
     options = {uri: {**place, "follow": follow} if uri.startswith("log://") else {} for uri in (pulses, logs)}
-    raw = {"format": "raw", "timestamp": "timestamp"} if logs.startswith("kafka://") else {}
-    messages = read(logs, name="logs", **raw, **options[logs])
+    messages = rare(logs, options[logs], silent=duration(silent, what="silent=", zero=True), name="logs")
     values = messages.map_batches(functools.partial(decode_logs, form=form), schema=LOGS, name="decode logs")
     masks = {name: masked_of(text, one) for name, text in (regions or {}).items()}
     made = scan(
@@ -82,7 +87,6 @@ def scan_pipeline(
         first=one.first,
         every=every,
         lateness=lateness,
-        silent=lateness if follow else "0",
     )
     target = place if out.startswith("log://") else {}
     return joined(made.counts.write(out, **target), made.pulses.write(f"{out}-pulses", **target), name="neutron-scan")
