@@ -25,6 +25,7 @@ class TestNeutron(AppSuite):
     topic = "pulses"
     may_be_empty = ("gaps",)
     parameters = {"instrument": "amor", "bins": "100"}
+    may_be_empty = ("gaps",)
 
     def simulated(self, seed):
         """Return the pulses of three seconds, of the detector and of the monitor."""

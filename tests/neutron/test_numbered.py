@@ -7,14 +7,15 @@ from collections import defaultdict
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import strategies as st
 
 import eventide as ev
-from eventide.apps.neutron.instruments import AMOR
+from eventide.apps.neutron.instruments import AMOR, SANS2D
 from eventide.apps.neutron.numbered import GAPS, numbered
 from eventide.apps.neutron.operators import SEEN
-from eventide.apps.neutron.pipeline import pipeline, reduce
+from eventide.apps.neutron.pipeline import pipeline, read_in, reduce
 from eventide.apps.neutron.schema import PULSES
 from eventide.apps.neutron.simulate import simulate
 from eventide.connectors.memory import MemorySink, MemorySource
@@ -222,3 +223,40 @@ def test_the_pipeline_has_a_topic_of_gaps(tmp_path):
         {"source": "amor_detector", "first_missing": 10, "last_missing": 12, "missing": 3},
         {"source": "amor_monitor", "first_missing": 10, "last_missing": 12, "missing": 3},
     ]
+
+
+@pytest.mark.parametrize("form", ["ev42", "ev44", "ev44_10pulses"])
+def test_the_recording_of_sans2d_with_messages_lost_and_sent_twice(data_dir, form):
+    path = data_dir / "neutron" / "sans2d" / "sans2d_stream.parquet"
+    table = pq.read_table(path, filters=[("topic", "==", f"SANS2D_events_{form}")]).sort_by("offset")
+    rng, rows = random.Random(8), list(range(table.num_rows))
+    for lost in (set(), {5, 6, 11, 20}):
+        sent = [at for at in rows if at not in lost]
+        sent = sorted(sent + rng.sample(sent, len(sent) // 3), key=lambda at: at + rng.random() * 3)
+        messages = table.select(["value"]).take(pa.array(sent)).combine_chunks()
+        came = read_in(ev.read(MemorySource(messages.to_batches(max_chunksize=7))), form=form[:4])
+        live = reduce(came.pulses, SANS2D, lateness="1m", within="10m")
+        counted = newest(ev.fetch(live.histograms))
+        events = table["n_events"].to_pylist()
+        assert counted["events"] == 237_078 - sum(events[at] for at in lost)
+        assert counted["events"] + counted["duplicate"] == sum(events[at] for at in sent)
+        gaps = ev.fetch(live.gaps).select(["first_missing", "last_missing"]).to_pylist()
+        assert [tuple(g.values()) for g in gaps] == ([(5, 6), (11, 11), (20, 20)] if lost else [])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_late_and_duplicate_do_not_depend_on_batches(seed):
+    pulses = simulate("amor", seconds=6, rate=1000, seed=seed).combine_chunks()
+    made, _, _ = disordered(pulses, random.Random(seed), repeat=0.2, lose=0.0, disorder=3e9)
+    found = []
+    for rows in (1, 7, 1000):
+        source = MemorySource(made.to_batches(max_chunksize=rows))
+        live = reduce(ev.read(source), AMOR, every="1s", lateness="1s", within="2s")
+        found.append([ev.fetch(stream).sort_by(name) for stream, name in zip(live, ORDER, strict=True)])
+    assert found[0] == found[1] == found[2]
+    assert newest(found[0][0])["late"] > 0 and newest(found[0][0])["duplicate"] > 0
+
+
+ORDER = [[("until", "ascending"), ("product", "ascending")]] * 3 + [
+    [("event_time", "ascending"), ("source", "ascending")]
+]

@@ -17,6 +17,9 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from eventide.apps.neutron.instruments import AMOR
+from eventide.apps.neutron.pipeline import reduce
+from eventide.apps.neutron.simulate import simulate as pulses
 from eventide.apps.sensors.pipeline import analyse, decode
 from eventide.apps.sensors.simulate import simulate
 from eventide.apps.sensors.verify import DAY, read_text
@@ -58,7 +61,7 @@ def write_inputs(folder: Path, *, rows: int = 12_000, seed: int = 17) -> None:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_inputs(Path(folder), rows=100)
     ...     sorted(p.name for p in Path(folder).iterdir())
-    ['events.arrow', 'lines.arrow', 'marks.arrow', 'readings.arrow']
+    ['events.arrow', 'lines.arrow', 'marks.arrow', 'pulses.arrow', 'readings.arrow']
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -68,6 +71,7 @@ def write_inputs(folder: Path, *, rows: int = 12_000, seed: int = 17) -> None:
         "marks": _events(rng, rows // 5, keys=41),
         "lines": _lines(events),
         "readings": _readings(rows),
+        "pulses": _pulses(rng),
     }
     for name, batch in files.items():
         (folder / f"{name}.arrow").write_bytes(arrow.encode(batch))
@@ -107,6 +111,16 @@ def _readings(rows: int) -> pa.RecordBatch:
     if os.environ.get("EVENTIDE_DATA") and real.is_file():
         return read_text(real).combine_chunks().to_batches()[0]
     return simulate(10, incidents=6).readings.slice(0, 15 * rows // 2)  # half of the day, with incidents in it
+
+
+def _pulses(rng: np.random.Generator) -> pa.RecordBatch:
+    """Return pulses of a reflectometer, out of order, some of them lost and some sent twice."""
+    made = pulses("amor", seconds=20, rate=5_000).combine_chunks()
+    times = made["event_time"].cast(pa.int64()).to_numpy()
+    there = np.flatnonzero(rng.random(times.size) > 0.05)
+    there = np.append(there, rng.choice(there, there.size // 10, replace=False))
+    arrival = np.argsort(times[there] + rng.integers(0, _DISORDER * _SECOND, there.size), kind="stable")
+    return made.take(pa.array(there[arrival])).combine_chunks().to_batches()[0]
 
 
 def parse_lines(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -190,6 +204,15 @@ def _python_map(folder: Path) -> Mapping[str, Stream]:
     return {"energies": timed.window(tumbling("15s")).aggregate(n=agg.count(), mean=agg.mean("energy"))}
 
 
+def _neutron(folder: Path) -> Mapping[str, Stream]:
+    """The job of the neutron application: histograms with their ledgers, monitors, messages that are missing."""
+    source = read(f"file://{folder}/pulses.arrow", name="pulses")
+    found = reduce(source, AMOR, bins=100, volume_every="10s", lateness=f"{_DISORDER}s")
+    assert found.gaps is not None
+    streams = {"histograms": found.histograms, "volumes": found.volumes, "monitors": found.monitors}
+    return streams | {"gaps": found.gaps}
+
+
 CASES: Mapping[str, Case] = {
     "sensors": _sensors,
     "windows": _windows,
@@ -198,4 +221,5 @@ CASES: Mapping[str, Case] = {
     "asof-join": _asof_join,
     "timers": _timers,
     "python-map": _python_map,
+    "neutron": _neutron,
 }

@@ -67,6 +67,7 @@ class TestInstruments:
         middles = 2 * np.pi / ((fine.edges[1:] + fine.edges[:-1]) / 2)
         for number, q in enumerate(reflections):
             assert abs(np.mean(middles[found[chosen == number]] - q)) < 1e-3
+            assert np.mean(np.abs(middles[found[chosen == number]] - q)) < 1e-3
 
     def test_masked_pixels_of_nomad_have_no_bin(self, data_dir):
         pytest.importorskip("h5py")

@@ -18,7 +18,9 @@ from eventide.apps.neutron.instruments import instrument as named
 from eventide.apps.neutron.messages import FORMS, decode, encode
 from eventide.apps.neutron.operators import good
 from eventide.apps.neutron.restream.commands import restream
+from eventide.apps.neutron.restream.settings import pairs
 from eventide.apps.neutron.schema import DECODED, MESSAGES, PULSES
+from eventide.apps.neutron.stopping import Stop
 from eventide.errors import ConfigError, near_names
 from eventide.model.stream import Stream, read
 
@@ -161,6 +163,95 @@ def demo(
 
 
 @app.command()
+def rebin(
+    name: Annotated[str, typer.Argument(help="Of the new version: its topics are NAME-histograms, ...")],
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", metavar="NAME=VALUE", help="Of the pipeline: bins, mask, since, instrument, ..."),
+    ] = None,
+    every: Annotated[str, typer.Option(help="Interval of publications, as that of the version before.")] = "1s",
+    checkpoint: Annotated[str, typer.Option(help="Folder of its checkpoints.")] = ".eventide/checkpoints",
+    log: _Log = "",
+) -> None:
+    """Count anew from the log, other bins or pixels; switch to that once it has caught up, and go on."""
+    from eventide.apps.neutron import hindsight
+
+    def told(version: hindsight.Version) -> None:
+        _say(f"{version.topic('histograms')} holds after {version.after} ns; the version before may be stopped then")
+
+    with Stop() as stop:
+        given = pairs(param or (), option="--param", hint="for example --param bins=500")
+        hindsight.rebin(name, checkpoint=checkpoint, every=every, stop=stop.event, on_switch=told, log=log, **given)
+    raise typer.Exit(stop.exit_code)
+
+
+@app.command()
+def publish(
+    to: Annotated[str, typer.Argument(help="kafka://host:port/topic, or log://topic.")],
+    topic: Annotated[str, typer.Option(help="Of the log: histograms, volumes, monitors, scan, ...")] = "histograms",
+    form: Annotated[str, typer.Option(help="hs00, hs01, da00.")] = "hs01",
+    source: Annotated[str, typer.Option(help="What messages say they come from.")] = "eventide",
+    follow: Annotated[bool, typer.Option(help="Go on when the end is reached, until Ctrl-C.")] = False,
+    checkpoint: Annotated[str, typer.Option(help="Folder of its checkpoints.")] = ".eventide/checkpoints",
+    log: _Log = "",
+) -> None:
+    """Send the publications of a topic as messages, each once, whatever stops in the middle."""
+    from eventide.apps.neutron.publish import publish_pipeline
+
+    job = publish_pipeline(topic, to, form=form, source=source, follow=follow, log=log)
+    with Stop() as stop:
+        result = registry.resolve("engine", "local").run(job, stop=stop.event, checkpoint=checkpoint)
+    _say(f"{result.rows_out:,} messages in {to}, {result.seconds:.2f} s")
+    raise typer.Exit(stop.exit_code)
+
+
+@app.command()
+def scan(
+    motor: Annotated[str, typer.Option(help="Source of the positions.")],
+    low: Annotated[float, typer.Option(help="Where the axis of positions begins.")],
+    high: Annotated[float, typer.Option(help="Where it ends.")],
+    bins: Annotated[int, typer.Option(help="Its bins.")] = 100,
+    idle: Annotated[str, typer.Option(help="Source that is not 0 while the motor stands still.")] = "",
+    region: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=PIXELS", help="Such as left=1-512,700; left out: all pixels.")
+    ] = None,
+    pulses: Annotated[str, typer.Option(help="Where the pulses are.")] = "log://pulses",
+    logs: Annotated[str, typer.Option(help="Where the messages of logs are, in a column value.")] = "log://logs",
+    form: Annotated[str, typer.Option(help="Of the logs: f144, f142.")] = "f144",
+    out: Annotated[str, typer.Option(help="Topics OUT and OUT-pulses.")] = "log://scan",
+    instrument: _Name = "loki",
+    every: Annotated[str, typer.Option(help="Interval of publications.")] = "1s",
+    lateness: Annotated[str, typer.Option(help="How late pulses and values may come.")] = "1s",
+    silent: Annotated[str, typer.Option(help="Live: how far back a value may lie when it comes; 0: wait.")] = "0",
+    follow: Annotated[bool, typer.Option(help="Go on when the end is reached, until Ctrl-C.")] = False,
+    log: _Log = "",
+) -> None:
+    """Count regions of pixels against the position of a motor, as its log says it was at each pulse."""
+    from eventide.apps.neutron.scan_pipeline import scan_pipeline
+
+    job = scan_pipeline(
+        pulses,
+        logs,
+        out=out,
+        one=named(instrument),
+        motor=motor,
+        axis=(low, high, bins),
+        idle=idle,
+        regions=pairs(region or (), option="--region", hint="for example --region left=1-512"),
+        form=form,
+        every=every,
+        lateness=lateness,
+        silent=silent,
+        follow=follow,
+        log=log,
+    )
+    with Stop() as stop:
+        result = registry.resolve("engine", "local").run(job, stop=stop.event)
+    _say(f"{result.rows_out:,} publications in {out}, {result.seconds:.2f} s")
+    raise typer.Exit(stop.exit_code)
+
+
+@app.command()
 def plot(
     out: Annotated[str, typer.Argument(help="FILE.png, .svg, .pdf or .html.")],
     instrument: _Name = "loki",
@@ -169,9 +260,11 @@ def plot(
 ) -> None:
     """Draw the newest histograms of the topics histograms and monitors."""
     from eventide.apps.neutron.demo import topic
+    from eventide.apps.neutron.hindsight import versions
     from eventide.apps.neutron.plot import draw
 
-    tables = {name: topic(name, log) for name in ("histograms", "monitors")}
+    newest = versions(log)[-1]
+    tables = {name: topic(newest.topic(name), log) for name in ("histograms", "monitors")}
     _say(str(draw(tables, named(instrument), out, title=title)))
 
 

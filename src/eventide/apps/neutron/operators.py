@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from eventide.apps.neutron.messages import EVENTS
 from eventide.apps.neutron.numbered import LEFT_OUT
@@ -16,7 +15,9 @@ from eventide.model.batch import column
 
 __all__ = ["SEEN", "good", "with_pixels", "without_pixels"]
 
-_KEPT = ("event_time", "source", "message_id", "time_of_flight", "pixel_id")
+_KEPT = ("event_time", "source", "message_id", "time_of_flight", "pixel_id", "period")
+_READ = (*_KEPT, "running", "proton_charge", *(f.name for f in LEFT_OUT))
+_NOT_NEEDED = ("period", *(f.name for f in LEFT_OUT))
 
 SEEN = {
     one_by_one: pa.schema([*(schema.field(n) for n in _KEPT), pa.field("vetoed", pa.bool_()), *more])
@@ -39,43 +40,57 @@ def good(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch.slice(0, rows).select(PULSES.names)
 
 
-def with_pixels(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the pulses, or events, that have pixels, and whether they are vetoed: where the run is not running.
+def with_pixels(batch: pa.RecordBatch, least_charge: float = 0.0) -> pa.RecordBatch:
+    """Return the pulses, or events, that have pixels, and whether they are vetoed.
+
+    Vetoed is where the run is not running, or where the proton charge of the pulse is below the least one, or unknown.
 
     Parameters
     ----------
     batch
         Pulses or events; columns that are not needed may be missing.
+    least_charge
+        uAh; 0: none is asked for.
 
     Raises
     ------
     SchemaError
         A column that is needed is missing.
     """
-    return _seen(batch, pixels=True)
+    return _seen(batch, least_charge, pixels=True)
 
 
-def without_pixels(batch: pa.RecordBatch) -> pa.RecordBatch:
+def without_pixels(batch: pa.RecordBatch, least_charge: float = 0.0) -> pa.RecordBatch:
     """Return the pulses, or events, of monitors, which have no pixels. The rest is as in `with_pixels`."""
-    return _seen(batch, pixels=False)
+    return _seen(batch, least_charge, pixels=False)
 
 
-def _seen(batch: pa.RecordBatch, *, pixels: bool) -> pa.RecordBatch:
+def _seen(batch: pa.RecordBatch, least_charge: float, *, pixels: bool) -> pa.RecordBatch:
     found = column(batch, "pixel_id", where="of pulses")
+    batch = batch.select([n for n in batch.schema.names if n in _READ])
     if found.null_count != (0 if pixels else len(found)):
         batch = batch.filter(found.is_valid() if pixels else found.is_null())
-    one_by_one = not _is_list(batch.schema.field("time_of_flight").type)
-    schema = SEEN[one_by_one]
-    columns = [column(batch, n, where="of pulses") for n in _KEPT]
-    more: list[pa.Array] = []
-    vetoed = pa.array(np.zeros(batch.num_rows, np.bool_))
+    schema = SEEN[not _is_list(batch.schema.field("time_of_flight").type)]
+    vetoed = np.zeros(batch.num_rows, np.bool_)
     if "running" in batch.schema.names:
-        vetoed = pc.invert(pc.fill_null(batch.column("running"), True))
-    for field in schema.names[len(columns) + 1 :]:
-        there = field in batch.schema.names
-        more.append(batch.column(field) if there else pa.array(np.zeros(batch.num_rows, np.int64)))
-    arrays = [c if c.type == f.type else c.cast(f.type) for c, f in zip([*columns, vetoed, *more], schema, strict=True)]
+        vetoed |= ~batch.column("running").fill_null(True).to_numpy(zero_copy_only=False)
+    if least_charge:
+        charge = column(batch, "proton_charge", where="of pulses").fill_null(float("nan")).to_numpy()
+        vetoed |= ~(charge >= least_charge)
+    arrays = []
+    for field in schema:
+        if field.name == "vetoed":
+            arrays.append(pa.array(vetoed))
+        elif field.name in batch.schema.names or field.name not in _NOT_NEEDED:
+            array = column(batch, field.name, where="of pulses")
+            arrays.append(array if array.type == field.type else array.cast(field.type))
+        else:
+            arrays.append(_absent(field, batch.num_rows))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _absent(field: pa.Field, rows: int) -> pa.Array:
+    return pa.nulls(rows, field.type) if field.name == "period" else pa.array(np.zeros(rows, np.int64))
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -9,29 +9,39 @@ writes ``broken``: those that cannot be read, with the reason.
 from __future__ import annotations
 
 import functools
-import math
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
-from eventide.apps.neutron.instruments import NS_PER_ANGSTROM_METRE, Instrument
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from eventide.apps.neutron.awake import rare
+from eventide.apps.neutron.instruments import Instrument
 from eventide.apps.neutron.instruments import instrument as named
 from eventide.apps.neutron.ledger import with_ledger
+from eventide.apps.neutron.logs import with_value
 from eventide.apps.neutron.messages import FORMS, broken_of, decode
 from eventide.apps.neutron.numbered import numbered
 from eventide.apps.neutron.operators import SEEN, good, with_pixels, without_pixels
+from eventide.apps.neutron.per_run import per_run
+from eventide.apps.neutron.products import image, longest, masked_of, products
+from eventide.apps.neutron.run_changes import run_changes
+from eventide.apps.neutron.run_messages import RUNS, decode_runs
 from eventide.apps.neutron.schema import BROKEN, DECODED, PULSES
 from eventide.errors import ConfigError, near_names
-from eventide.kernel.histogram.axes import Axis, logarithmic, pixels, uniform
+from eventide.kernel.histogram.axes import Axis, uniform
 from eventide.kernel.histogram.products import Product, product
-from eventide.kernel.histogram.values import ratio, scaled
+from eventide.model.batch import as_event_time, column
 from eventide.model.pipeline import Pipeline
 from eventide.model.pipeline import pipeline as joined
 from eventide.model.stream import Stream, read
+from eventide.model.time import duration, instant
 from eventide.operators.histogram import histogram
 
-__all__ = ["Live", "Read", "longest", "pipeline", "products", "read_in", "reduce"]
+__all__ = ["Live", "Read", "longest", "masked_of", "pipeline", "products", "read_in", "reduce"]
 
-_MILLISECOND = 1_000_000
-_MUON_WINDOW = 32_000
+_N = TypeVar("_N", int, float)
 _INPUTS = ("pulses", "events", *FORMS)
 
 
@@ -75,6 +85,12 @@ def pipeline(
     time_bins: str = "20",
     lateness: str = "1s",
     within: str = "10s",
+    per: str = "",
+    runs: str = "log://runs",
+    silent: str = "0",
+    least_charge: str = "0",
+    mask: str = "",
+    since: str = "",
     log: str = "",
     follow: str = "false",
 ) -> Pipeline:
@@ -99,6 +115,19 @@ def pipeline(
         How late a pulse may come.
     within
         For how long a message is remembered: it is a duplicate when it comes again, and missing when it does not come.
+    per
+        ``"run"`` or ``"period"``: counts of each by themselves; left out: of all together.
+    runs
+        With ``per="run"``, where the messages of runs (pl72, 6s4t) are, in a column ``value``.
+    silent
+        Of a run that goes on, how far back by this machine's clock a message of runs may lie when it comes: pulses
+        wait no longer for one. "0": they wait for the next message, as they must where old data are played back.
+    least_charge
+        Pulses with a smaller proton charge, uAh, are vetoed.
+    mask
+        Pixels that do not count, such as ``"1-512,700"``.
+    since
+        Pulses before this time are passed over.
     log
         Folder of the log, where source or sink is ``log://``; left out, the configured one.
     follow
@@ -107,7 +136,7 @@ def pipeline(
     Raises
     ------
     ConfigError
-        There is no such form, or a number is none.
+        There is no such form, a number is none, or `per` is something else.
     UsageError
         There is no such instrument.
 
@@ -121,9 +150,20 @@ def pipeline(
     start: dict[str, Any] = {**place, "follow": follow == "true"} if source.startswith("log://") else {}
     target = place if sink.startswith("log://") else {}
     came = read_in(read(source, name="pulses", **start), form=form)
+    began = came.pulses
+    if since:
+        began = began.map_batches(functools.partial(_from, instant(since, what="since=")), name="since")
+    told = None
+    if per == "run":
+        goes_on = {**place, "follow": follow == "true"} if runs.startswith("log://") else {}
+        told = _read_runs(runs, form, goes_on, silent=duration(silent, what="silent=", zero=True))
     live = reduce(
-        came.pulses,
+        began,
         one,
+        mask=masked_of(mask, one),
+        per=per,
+        runs=told,
+        least_charge=_number("least_charge", least_charge, float),
         one_by_one=form == "events",
         bins=_number("bins", bins),
         time_bins=_number("time_bins", time_bins),
@@ -180,6 +220,10 @@ def reduce(
     volume_every: str = "1m",
     lateness: str = "1s",
     within: str = "10s",
+    per: str = "",
+    runs: Stream | None = None,
+    least_charge: float = 0.0,
+    mask: npt.NDArray[np.bool_] | None = None,
 ) -> Live:
     """Count pulses into the histograms of an instrument.
 
@@ -189,8 +233,17 @@ def reduce(
         Pulses, or with `one_by_one` events.
     one
         The instrument.
-    bins, time_bins, every, volume_every, lateness, within
+    bins, time_bins, every, volume_every, lateness, within, per, least_charge
         As for `pipeline`.
+    runs
+        With ``per="run"``, beginnings and ends (`eventide.apps.neutron.run_messages.RUNS`).
+    mask
+        Of each pixel, from the first one on, whether it does not count.
+
+    Raises
+    ------
+    ConfigError
+        `per` is something else, or there are no runs.
 
     Examples
     --------
@@ -202,69 +255,57 @@ def reduce(
     >>> found["product"].to_pylist()[:3], set(found["events"].to_pylist()[-3:]) == {found["events"].to_pylist()[-1]}
     (['time_of_flight', 'image', 'wavelength'], True)
     """
+    if per not in ("", "run", "period") or (per == "run" and (runs is None or one_by_one)):
+        msg = f"counts cannot be per {per!r} here"
+        raise ConfigError(msg, hint="'run' (of pulses, with a stream of runs), 'period', or nothing")
     schema = SEEN[one_by_one]
-    timed = pulses.event_time("event_time", lateness=lateness)
-    known = timed if one_by_one else numbered(timed, within=within)
-    banks = known.map_batches(with_pixels, schema=schema, name="banks")
-    monitors = known.map_batches(without_pixels, schema=schema, name="others").key_by("source")
+    timed = functools.partial(Stream.event_time, column="event_time", lateness=lateness)
+    known = pulses if one_by_one else numbered(timed(pulses), within=within)
+    banks, monitors = (
+        known.map_batches(functools.partial(f, least_charge=least_charge), schema=schema, name=name)
+        for f, name in ((with_pixels, "banks"), (without_pixels, "others"))
+    )
+    if one_by_one:
+        banks, monitors = timed(banks), timed(monitors)
+    if per == "run" and runs is not None:
+        changes = run_changes(timed(runs))
+        keys, value = ("instrument", one.name), functools.partial(with_value, values=changes, columns=schema.names)
+        banks = value(banks, name="run", key=keys)
+        monitors = value(monitors, name="run", key=keys, label="monitors")
+    keyed = ("period",) if per == "period" else ()
+    banks = banks.key_by(*keyed) if keyed else banks
+    monitors = monitors.key_by("source", *keyed)
     flight = functools.partial(uniform, "time_of_flight", 0, longest(one), unit="ns")
-    volume = {"pixel_time": product(pixels("pixel_id", one.first, one.pixels), flight(time_bins))}
+    volume = {"pixel_time": product(image(one, mask), flight(time_bins))}
     common: dict[str, Any] = {"vetoed": "vetoed", "track": ["message_id"]}
+
+    def count(of: Stream, every: str, made: Mapping[str, Product | Axis], *, sparse: bool = False) -> Stream:
+        found = with_ledger(histogram(of, products=made, every=every, sparse=sparse, **common))
+        return per_run(found, every=duration(every, what="every")) if per == "run" else found
+
     return Live(
-        with_ledger(histogram(banks, products=products(one, bins=bins), every=every, **common)),
-        with_ledger(histogram(banks, products=volume, every=volume_every, sparse=True, **common)),
-        with_ledger(histogram(monitors, products={"time_of_flight": flight(bins)}, every=every, **common)),
+        count(banks, every, products(one, bins=bins, mask=mask)),
+        count(banks, volume_every, volume, sparse=True),
+        count(monitors, every, {"time_of_flight": flight(bins)}),
         None if one_by_one else known.side("gaps"),
     )
 
 
-def products(one: Instrument, *, bins: int = 1000) -> dict[str, Product | Axis]:
-    """Return what is counted of an instrument's banks: what its method looks at.
-
-    Examples
-    --------
-    >>> from eventide.apps.neutron.instruments import DREAM
-    >>> list(products(DREAM))
-    ['time_of_flight', 'image', 'd_spacing']
-    """
-    made: dict[str, Product | Axis] = {
-        "time_of_flight": uniform("time_of_flight", 0, longest(one), bins, unit="ns"),
-        "image": pixels("pixel_id", one.first, one.pixels),
-    }
-    if one.method == "muon":
-        return made
-    geometry = one.geometry()
-    convert = functools.partial(scaled, "pixel_id", "time_of_flight", first=one.first)
-    if one.method == "powder":
-        value = convert(geometry.d_spacing())
-        return made | {"d_spacing": uniform(value, 0.3, 3.0, 2 * bins, name="d_spacing", unit="angstrom")}
-    wavelength = convert(geometry.wavelength())
-    low, high = one.wavelengths
-    made["wavelength"] = uniform(wavelength, 0, high + low, bins, name="wavelength", unit="angstrom")
-    q = ratio("pixel_id", "time_of_flight", geometry.momentum(), first=one.first)
-    made["q"] = logarithmic(q, 1e-3, 2.0, max(1, bins // 4), name="q", unit="1/angstrom")
-    return made
+def _from(since: int, batch: pa.RecordBatch) -> pa.RecordBatch:
+    times = as_event_time(column(batch, "event_time")).cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return batch.filter(pa.array(times >= since))
 
 
-def longest(one: Instrument) -> int:
-    """Return the longest time of flight that is counted, ns: of the longest wavelength to the farthest pixel.
-
-    Examples
-    --------
-    >>> from eventide.apps.neutron.instruments import MUONS
-    >>> longest(MUONS)
-    32000
-    """
-    if one.method == "muon":
-        return _MUON_WINDOW
-    farthest = max(math.dist((0, 0, 0), b.centre) for b in one.banks)
-    exact = one.wavelengths[1] * NS_PER_ANGSTROM_METRE * (one.path + farthest)
-    return math.ceil(exact * 1.02 / _MILLISECOND) * _MILLISECOND
+def _read_runs(address: str, form: str, options: Mapping[str, Any], *, silent: int) -> Stream:
+    if form == "events":
+        msg = "counts of events one by one cannot be per run"
+        raise ConfigError(msg, hint="read pulses or messages: --param form=ev44")
+    return rare(address, options, silent=silent, name="runs").map_batches(decode_runs, schema=RUNS, name="decode runs")
 
 
-def _number(name: str, value: str) -> int:
+def _number(name: str, value: str, kind: Callable[[str], _N] = int) -> _N:
     try:
-        return int(value)
+        return kind(value)
     except ValueError:
-        msg = f"{name}={value!r} is no whole number"
+        msg = f"{name}={value!r} is no {'whole ' if kind is int else ''}number"
         raise ConfigError(msg, hint=f"for example {name}=100") from None

@@ -314,7 +314,7 @@ def _one(values: Array | None, kind: pa.DataType) -> pa.Array:
     if values is None:
         return pa.nulls(1, pa.list_(kind))
     # Copied, as the state must not change when the counters do.
-    flat = pa.array(values.astype(kind.to_pandas_dtype(), copy=True))
+    flat = pa.array(values.astype(np.dtype(str(kind)), copy=True))
     return pa.ListArray.from_arrays(pa.array([0, len(flat)], pa.int32()), flat)
 
 

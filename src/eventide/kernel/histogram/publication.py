@@ -141,7 +141,7 @@ class Publisher:
 
 def _lists(values: list[npt.NDArray[Any] | None], kind: pa.DataType) -> pa.Array:
     given = [v for v in values if v is not None]
-    dtype = kind.value_type.to_pandas_dtype()
+    dtype = np.dtype(str(kind.value_type))
     flat = given[0] if len(given) == 1 else np.concatenate([np.empty(0, dtype), *given])
     ends = np.cumsum([0, *(0 if v is None else len(v) for v in values)])
     offsets = pa.array(ends.astype(np.int32), mask=np.array([*(v is None for v in values), False]))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from eventide.apps.neutron.stopping import Stop
 from eventide.errors import ConfigError
 
 __all__ = ["restream"]
@@ -44,8 +43,7 @@ def restream(
     for name in settings.ignored:
         _note(f"{name} of {config_file} has no meaning here")
     first = [_read(path) for path in command or ()]
-    stop = _Stop()
-    with stop:
+    with Stop() as stop:
         serve(
             settings.brokers,
             command_topic=settings.command_topic,
@@ -56,25 +54,7 @@ def restream(
             on_begin=lambda: _note(f"commands come from {settings.command_topic} at {settings.brokers}"),
             stop=stop.event,
         )
-    raise typer.Exit(128 + stop.number if stop.number else 0)
-
-
-class _Stop:
-    """Ends the service when a signal comes."""
-
-    def __init__(self) -> None:
-        self.event, self.number = threading.Event(), 0
-
-    def __enter__(self) -> None:
-        self._before = {n: signal.signal(n, self._came) for n in (signal.SIGINT, signal.SIGTERM)}
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _came(self, number: int, _: object) -> None:
-        self.number = number
-        self.event.set()
+    raise typer.Exit(stop.exit_code)
 
 
 def _read(path: str) -> bytes:

@@ -26,6 +26,7 @@ _CLIENT: Final = {
 }
 _WITHOUT_EFFECT: Final = ("graphite-config-file", "log-level", "simulation-mode")
 _MOST = 1 << 20
+_HINT: Final = "for example --set security.protocol=SASL_SSL; the names are librdkafka's"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +118,15 @@ def _listed(value: str) -> list[str]:
     return [_unquoted(part) for part in parts]
 
 
-def pairs(given: Iterable[str]) -> dict[str, str]:
-    """Return settings of the client from texts ``name=value``.
+def pairs(given: Iterable[str], *, option: str = "--set", hint: str = _HINT) -> dict[str, str]:
+    """Return settings from texts ``name=value``.
+
+    Parameters
+    ----------
+    given
+        The texts.
+    option, hint
+        For errors: which option they are of, and what to do.
 
     Raises
     ------
@@ -134,8 +142,8 @@ def pairs(given: Iterable[str]) -> dict[str, str]:
     for text in given:
         name, equals, value = text.partition("=")
         if not (name and equals):
-            msg = f"--set {text.partition('=')[0]!r} is not of the form name=value"
-            raise ConfigError(msg, hint="for example --set security.protocol=SASL_SSL; the names are librdkafka's")
+            msg = f"{option} {text.partition('=')[0]!r} is not of the form name=value"
+            raise ConfigError(msg, hint=hint)
         out[name] = value
     return out
 
