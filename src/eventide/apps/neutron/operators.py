@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from eventide.apps.neutron.messages import EVENTS
 from eventide.apps.neutron.schema import PULSES
+from eventide.kernel.histogram.columns import rows_where
 from eventide.model.batch import column
 
 __all__ = ["SEEN", "good", "with_pixels", "without_pixels"]
@@ -61,8 +62,9 @@ def without_pixels(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def _seen(batch: pa.RecordBatch, *, pixels: bool) -> pa.RecordBatch:
     found = column(batch, "pixel_id", where="of pulses")
+    batch = batch.select([n for n in batch.schema.names if n in (*_KEPT, "running")])
     if found.null_count != (0 if pixels else len(found)):
-        batch = batch.filter(found.is_valid() if pixels else found.is_null())
+        batch = rows_where(batch, np.asarray(found.is_valid() if pixels else found.is_null()))
     one_by_one = not _is_list(batch.schema.field("time_of_flight").type)
     schema = SEEN[one_by_one]
     columns = [column(batch, n, where="of pulses") for n in _KEPT]
