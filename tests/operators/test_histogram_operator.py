@@ -147,7 +147,10 @@ def test_pulses_count_as_their_events_do(pulses, by_message):
     if by_message:
         made["by"] = product(integers("message", -2, 4), made["tof"])
     how = {"products": made, "vetoed": "veto", "track": ["message"], "every": "10ns"}
-    one, other = (ev.fetch(ev.from_table(t).event_time("t").pipe(ev.op.histogram, **how)) for t in (whole, alone))
+    late = {"lateness": "40ns"}
+    one, other = (
+        ev.fetch(ev.from_table(t).event_time("t", **late).pipe(ev.op.histogram, **how)) for t in (whole, alone)
+    )
     # Pulses without events are seen too: they may open an interval of their own.
     times = ("first", "last", "since", "sequence")
     one, other = (t.set_column(0, "until", t["until"].cast(pa.int64())).drop_columns(times) for t in (one, other))

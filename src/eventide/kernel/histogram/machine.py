@@ -123,10 +123,10 @@ class HistogramMachine:
         extra = [plan.vetoed] if plan.vetoed else []
         self._columns = tuple(dict.fromkeys([*self._filler.columns, *extra, *plan.track]))
         self._lists = [n for n in self._columns if is_list(self._schema.field(n).type)]
-        # What is only needed of a whole row need not be repeated for each event of its lists.
+        # What a row says of all its events need not be repeated for each of them.
         whole = [n for n in [*extra, *plan.track] if self._lists and n not in self._lists]
-        self._by_row = tuple(dict.fromkeys(n for n in whole if n not in self._filler.columns))
-        self._by_event = tuple(n for n in self._columns if n not in self._by_row)
+        self._by_row = tuple(dict.fromkeys(whole))
+        self._by_event = tuple(n for n in self._columns if n in self._filler.columns or n not in whole)
         self._publisher = Publisher(plan.schema(self._schema, self._keys))
         self._spares: list[Histograms] = []
         self.taken = 0
@@ -263,6 +263,7 @@ class HistogramMachine:
             vetoed = told.values[vetoes].astype(np.bool_) if vetoes in told.values else np.zeros(0, np.bool_)
             if vetoed.any():
                 key.vetoed += int(lengths[vetoed].sum())
+                self._follow(key, event_columns(rows, [n for n in self._plan.track if n in self._lists]))
                 rows = rows_where(rows, ~vetoed)
         made = event_columns(rows, self._by_event)
         self._follow(key, made)
@@ -278,7 +279,7 @@ class HistogramMachine:
     def _follow(self, key: _Key, columns: EventColumns, *, filled: npt.NDArray[np.bool_] | None = None) -> None:
         """Look at the tracked columns among these; `filled` are the rows that have events."""
         for at, name in enumerate(self._plan.track):
-            if name not in columns.values:
+            if name not in columns.values or (filled is None and name in self._by_row):
                 continue
             values = columns.values[name]
             known = ~columns.nulls[name] if name in columns.nulls else None
