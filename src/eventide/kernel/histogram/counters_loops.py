@@ -13,7 +13,7 @@ import numpy as np
 from eventide.kernel.compiled import compiled
 from eventide.kernel.histogram.codes import HEAD
 
-__all__ = ["combine", "count", "count_spread", "scatter", "settle", "weigh"]
+__all__ = ["combine", "count", "count_spread", "mark", "scatter", "settle", "weigh"]
 
 _HEAD = np.int64(HEAD)
 
@@ -35,6 +35,14 @@ def count(codes: Any, counts: Any) -> None:
     one = counts.dtype.type(1)
     for i in range(codes.size):
         counts[np.uint64(np.int64(codes[i]) + _HEAD)] += one
+
+
+@compiled
+def mark(codes: Any, shift: int, changed: Any) -> None:
+    """Mark the parts that have counters of these codes."""
+    by = np.uint64(shift)
+    for i in range(codes.size):
+        changed[np.uint64(np.int64(codes[i]) + _HEAD) >> by] = 1
 
 
 @compiled
