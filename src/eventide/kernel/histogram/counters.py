@@ -218,11 +218,20 @@ class Counters:
 
     def counts(self) -> Int64Array:
         """Return the number of events in each bin, int64."""
-        self.settle()
-        if self._base is not None or self._layout.copies > 1:
-            return self._of(slice(HEAD, None)).astype(np.int64, copy=False)
-        out: Int64Array = self._counts[0, HEAD:].astype(np.int64)
+        out = np.empty(self.bins, np.int64)
+        self.write(out)
         return out
+
+    def write(self, out: Int64Array) -> None:
+        """Write the number of events in each bin."""
+        self.settle()
+        narrow = self._counts[:, HEAD:]
+        if narrow.shape[0] > 1:
+            narrow.sum(axis=0, dtype=np.int64, out=out)
+        else:
+            out[:] = narrow[0]
+        if self._base is not None:
+            out += self._base[HEAD:]
 
     def _of(self, part: slice) -> Array:
         """Return counters, of 32 bits where these are enough; perhaps the very memory that is counted in."""

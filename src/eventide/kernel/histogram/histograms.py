@@ -248,6 +248,11 @@ class Histograms:
         self._settle()
         return self._counters[name].counts().reshape(self._filler.products[name].shape)
 
+    def write_counts(self, name: str, out: npt.NDArray[np.int64]) -> None:
+        """Write the counts of a product, in C order, into memory that there is."""
+        self._settle()
+        self._counters[name].write(out)
+
     def sparse(self, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the bins of a product that have events (numbers in C order, ascending), and their counts."""
         self._settle()

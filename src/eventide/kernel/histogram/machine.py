@@ -42,6 +42,9 @@ __all__ = ["HistogramMachine", "HistogramPlan"]
 _TOGETHER = 1 << 16
 """Events that are gathered from small batches before they are counted."""
 
+_AT_ONCE = 1 << 20
+"""Counts up to which several keys are published in one batch."""
+
 _NOTHING = (MAX_TIME, MIN_TIME)
 _SPARES = 2
 
@@ -324,7 +327,7 @@ class HistogramMachine:
             until = min(until, MAX_TIME - 1)
             since = key.window * plan.window if plan.window else None
             columns = self._index.key_columns(np.array([slot], np.int32))
-            for name, each in plan.products.items():
+            for name in plan.products:
                 ledger = key.histograms.ledger(name)
                 ledger["events"] += key.vetoed
                 row: dict[str, Any] = {
@@ -336,12 +339,33 @@ class HistogramMachine:
                     "sequence": key.sequence,
                     **{n: ledger.get(n, key.vetoed) for n in LEDGER},
                     **self._tracked(key),
-                    **_arrays(key.histograms, name, weighted=bool(each.weights), sparse=plan.sparse),
+                    **self._lists_of(key.histograms, name, keys=len(fresh)),
                 }
                 self._publisher.add(columns, row)
             key.sequence += 1
             if plan.window and interval is not None and self._window_of(interval + 1) != key.window:
                 self._release([slot])
+
+    def _lists_of(self, histograms: Histograms, name: str, *, keys: int) -> dict[str, npt.NDArray[Any] | None]:
+        """Return the lists of a row, in the publisher's memory."""
+        each, plan = self._plan.products[name], self._plan
+        weights = ("sums", "squares") if each.weights else ()
+        if plan.sparse:
+            found = dict(zip(("bins", "counts"), histograms.sparse(name), strict=True))
+            sums = histograms.weights(name) if weights else ()
+            found |= {n: w.reshape(-1)[found["bins"]] for n, w in zip(weights, sums, strict=True)}
+            out = self._publisher.room({n: v.size for n, v in found.items()})
+            for n, values in found.items():
+                out[n][:] = values
+        else:
+            bins = dict.fromkeys(("counts", *weights), each.bins)
+            # All products of a key come into one batch, and as many keys as are few.
+            whole = sum(p.bins for p in plan.products.values())
+            out = self._publisher.room(bins, together=whole * max(1, min(keys, _AT_ONCE // whole)))
+            histograms.write_counts(name, out["counts"])
+            for n, values in zip(weights, histograms.weights(name) if weights else (), strict=True):
+                out[n][:] = values.reshape(-1)
+        return {"sums": None, "squares": None, **out}
 
     def _tracked(self, key: _Key) -> dict[str, int | None]:
         out: dict[str, int | None] = {}
@@ -459,20 +483,6 @@ class HistogramMachine:
 
 
 _NUMBERS = ("window", "vetoed", "first", "last", "sequence")
-
-
-def _arrays(histograms: Histograms, name: str, *, weighted: bool, sparse: bool) -> dict[str, npt.NDArray[Any] | None]:
-    out: dict[str, npt.NDArray[Any] | None] = {"sums": None, "squares": None}
-    if sparse:
-        out["bins"], out["counts"] = histograms.sparse(name)
-    else:
-        out["counts"] = histograms.counts(name).reshape(-1)
-    if weighted:
-        sums, squares = (a.reshape(-1) for a in histograms.weights(name))
-        if sparse:
-            sums, squares = sums[out["bins"]], squares[out["bins"]]
-        out["sums"], out["squares"] = sums, squares
-    return out
 
 
 def _by_interval(rows: pa.RecordBatch, times: Int64Array, every: int) -> Iterator[tuple[int, pa.RecordBatch]]:
