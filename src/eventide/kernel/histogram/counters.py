@@ -21,6 +21,7 @@ from eventide.errors import CheckpointError
 from eventide.kernel.histogram.codes import CLASSES, HEAD
 from eventide.kernel.histogram.pages import zeros
 from eventide.kernel.histogram.place import loops_of
+from eventide.kernel.recycled import Recycled
 from eventide.model.state import GROUP_COLUMN
 
 __all__ = ["BLOCK", "Counters", "Layout", "layout_of"]
@@ -45,14 +46,17 @@ _ROOM = 1 << 15
 
 _FULL = 2**32 - 1
 _SPARSE = 4
+_WIDTHS = {"one_byte": 2**8 - 1, "two_bytes": 2**16 - 1, "four_bytes": 2**32 - 1, "eight_bytes": 2**63 - 1}
 
 _SCHEMA = pa.schema(
     [
         (GROUP_COLUMN, pa.int32()),
         ("first", pa.int64()),
         ("places", pa.list_(pa.int32())),
-        ("counts", pa.list_(pa.int64())),
-        ("narrow", pa.list_(pa.uint32())),
+        ("one_byte", pa.list_(pa.uint8())),
+        ("two_bytes", pa.list_(pa.uint16())),
+        ("four_bytes", pa.list_(pa.uint32())),
+        ("eight_bytes", pa.list_(pa.int64())),
         ("sums", pa.list_(pa.float64())),
         ("squares", pa.list_(pa.float64())),
     ]
@@ -143,6 +147,7 @@ class Counters:
         self._changed = changed  # since the last snapshot
         self._used = np.zeros(lay.blocks, np.bool_)  # since the last reset, up to the last snapshot
         self._saved: dict[int, pa.Table] = {}
+        self._memory: dict[tuple[int, str], Recycled] = {}
 
     # -- counting
 
@@ -248,17 +253,35 @@ class Counters:
 
     def sparse(self) -> tuple[Int64Array, Int64Array]:
         """Return the bins that have events, ascending, and how many."""
+        size = self.filled()
+        places, values = np.empty(size, np.int64), np.empty(size, np.int64)
+        self.write_sparse(places, values)
+        return places, values
+
+    def filled(self) -> int:
+        """Return the number of bins that have events."""
         self.settle()
-        places, values = [], []
+        return sum(int(np.count_nonzero(counts)) for _, counts in self._filled_blocks())
+
+    def write_sparse(self, places: Int64Array, values: Int64Array) -> None:
+        """Write the bins that have events, and how many, into memory for `filled` numbers."""
+        at = 0
+        for first, counts in self._filled_blocks():
+            own = int(np.count_nonzero(counts))
+            part = slice(at, at + own)
+            if self._loops is not None:
+                self._loops.pick(counts, first, places[part], values[part])
+            else:
+                found = np.flatnonzero(counts)
+                places[part], values[part] = found + first, counts[found]
+            at += own
+
+    def _filled_blocks(self) -> Iterator[tuple[int, Array]]:
+        """Return the blocks of bins that may have counts, with the first bin of each."""
         for number in self._touched():
             part = self._block(number)
-            counts = self._of(part)
-            at = np.flatnonzero(counts)
-            at = at[at + part.start >= HEAD]
-            places.append(at + (part.start - HEAD))
-            values.append(counts[at].astype(np.int64))
-        none = np.empty(0, np.int64)
-        return np.concatenate([none, *places]), np.concatenate([none, *values])
+            part = slice(max(part.start, HEAD), part.stop)
+            yield part.start - HEAD, self._of(part)
 
     def weights(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return the sum of weights in each bin, and that of their squares."""
@@ -292,8 +315,7 @@ class Counters:
         """
         self.settle()
         for number in np.flatnonzero(self._changed).tolist():
-            part = self._block(number)
-            table = self._table(self._of(part), part, group)
+            table = self._table(number, group)
             before = self._saved.pop(number, None)
             if table is not None:
                 self._saved[number] = before if before is not None and before.equals(table) else table
@@ -301,27 +323,40 @@ class Counters:
         self._changed[:] = 0
         yield from sorted(self._saved.items())
 
-    def _table(self, counts: Array, part: slice, group: int) -> pa.Table | None:
-        places: Array | None = np.flatnonzero(counts)
-        if places is None or not places.size:
+    def _table(self, number: int, group: int) -> pa.Table | None:
+        part = self._block(number)
+        counts = self._of(part)
+        filled = int(np.count_nonzero(counts))
+        if not filled:
             return None
+        places: Array | None = None
         sums, squares = self._sums[part], self._squares[part]
-        if places.size * _SPARSE <= counts.size:
+        if filled * _SPARSE <= counts.size:
+            places = np.flatnonzero(counts)
             counts = counts[places]
             sums, squares = (sums[places], squares[places]) if self.weighted else (sums, squares)
-        else:
-            places = None
-        wide = int(counts.max()) > _FULL
-        columns = [
-            pa.array([group], pa.int32()),
-            pa.array([part.start], pa.int64()),
-            _one(places, pa.int32()),
-            _one(counts if wide else None, pa.int64()),
-            _one(None if wide else counts, pa.uint32()),
-            _one(sums if self.weighted else None, pa.float64()),
-            _one(squares if self.weighted else None, pa.float64()),
-        ]
-        return pa.Table.from_arrays(columns, schema=_SCHEMA)
+        most = int(counts.max())
+        width = next(name for name, limit in _WIDTHS.items() if most <= limit)
+        columns = {
+            GROUP_COLUMN: pa.array([group], pa.int32()),
+            "first": pa.array([part.start], pa.int64()),
+            "places": self._one(number, "places", places),
+            width: self._one(number, width, counts),
+        }
+        if self.weighted:
+            columns |= {"sums": self._one(number, "sums", sums), "squares": self._one(number, "squares", squares)}
+        return pa.table([columns.get(f.name, pa.nulls(1, f.type)) for f in _SCHEMA], schema=_SCHEMA)
+
+    def _one(self, number: int, name: str, values: Array | None) -> pa.Array:
+        """Return a column of one list, or of one null."""
+        kind = _SCHEMA.field(name).type.value_type
+        if values is None:
+            return pa.nulls(1, pa.list_(kind))
+        # Copied, as the state must not change when the counters do; the memory comes back after a later snapshot.
+        memory = self._memory.setdefault((number, name), Recycled()).take(values.size * kind.bit_width // 8)
+        memory.view(kind.to_pandas_dtype())[:] = values
+        flat = pa.Array.from_buffers(kind, values.size, [None, pa.py_buffer(memory)])
+        return pa.ListArray.from_arrays(pa.array([0, len(flat)], pa.int32()), flat)
 
     def restore(self, tables: Mapping[int, pa.Table]) -> None:
         """Take over the blocks of a snapshot, in place of what is held.
@@ -340,10 +375,7 @@ class Counters:
 
     def _load(self, table: pa.Table) -> None:
         first, places = int(table.column("first")[0].as_py()), _values(table, "places")
-        narrow = _values(table, "narrow")
-        counts = _values(table, "counts") if narrow is None else narrow
-        if counts is None:
-            counts = np.empty(0, np.int64)
+        counts = next((v for v in (_values(table, name) for name in _WIDTHS) if v is not None), np.empty(0, np.int64))
         at = np.arange(counts.size) if places is None else places.astype(np.int64)
         at = at + first
         if at.size and not (at.min() >= 0 and at.max() < self.bins + HEAD):
@@ -361,15 +393,6 @@ class Counters:
                 values = _values(table, name)
                 if values is not None:
                     into[at] = values
-
-
-def _one(values: Array | None, kind: pa.DataType) -> pa.Array:
-    """Return a column of one list, or of one null."""
-    if values is None:
-        return pa.nulls(1, pa.list_(kind))
-    # Copied, as the state must not change when the counters do.
-    flat = pa.array(values.astype(kind.to_pandas_dtype(), copy=True))
-    return pa.ListArray.from_arrays(pa.array([0, len(flat)], pa.int32()), flat)
 
 
 def _values(table: pa.Table, name: str) -> Array | None:

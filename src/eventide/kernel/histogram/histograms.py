@@ -258,6 +258,15 @@ class Histograms:
         self._settle()
         return self._counters[name].sparse()
 
+    def filled(self, name: str) -> int:
+        """Return how many bins of a product have events."""
+        self._settle()
+        return self._counters[name].filled()
+
+    def write_sparse(self, name: str, bins: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> None:
+        """Write what `sparse` returns into memory for as many numbers as `filled` says."""
+        self._counters[name].write_sparse(bins, counts)
+
     def weights(self, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return the sums of weights of a product in its shape, and those of their squares."""
         shape = self._filler.products[name].shape

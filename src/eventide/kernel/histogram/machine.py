@@ -351,12 +351,10 @@ class HistogramMachine:
         each, plan = self._plan.products[name], self._plan
         weights = ("sums", "squares") if each.weights else ()
         if plan.sparse:
-            found = dict(zip(("bins", "counts"), histograms.sparse(name), strict=True))
-            sums = histograms.weights(name) if weights else ()
-            found |= {n: w.reshape(-1)[found["bins"]] for n, w in zip(weights, sums, strict=True)}
-            out = self._publisher.room({n: v.size for n, v in found.items()})
-            for n, values in found.items():
-                out[n][:] = values
+            out = self._publisher.room(dict.fromkeys(("bins", "counts", *weights), histograms.filled(name)))
+            histograms.write_sparse(name, out["bins"], out["counts"])
+            for n, values in zip(weights, histograms.weights(name) if weights else (), strict=True):
+                out[n][:] = values.reshape(-1)[out["bins"]]
         else:
             bins = dict.fromkeys(("counts", *weights), each.bins)
             # All products of a key come into one batch, and as many keys as are few.
