@@ -5,9 +5,9 @@
 Simulated pulses are written to a log first. Then `eventide.apps.neutron.pipeline` reads them, counts time of flight,
 image, wavelength, Q or d-spacing of all banks every second of event time, pixel by time of flight, and each monitor,
 with a checkpoint a second; what it published last is compared with numpy's counts of the same events before anything is
-timed. The rate is that of a core: events over processor time of the whole process (all threads), of the longer run minus
-that of one of a fifth of the length, so that start and end (and the one publication of pixel by time) are left out;
-`whole` is the longer run alone, with all of it. The last line is one JSON object.
+timed. The rate is that of a core: events over processor time of the whole process (all threads), of the longer run
+minus that of one of a fifth of the length, so that start and end (and the one publication of pixel by time) are left
+out; `whole` is the longer run alone, with all of it. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -87,21 +87,25 @@ def forget(root: Path) -> None:
             log.delete_topic(topic)
 
 
+def published(root: Path, topic: str, columns: list[str]) -> pa.Table:
+    return ev.fetch(ev.read(f"log://{topic}", log=str(root), follow=False).select(*columns))
+
+
 def check(root: Path, truth: Truth) -> None:
     """Compare what was published last with the truth."""
-    found = {
-        r["product"]: r for r in ev.fetch(ev.read("log://histograms", log=str(root), follow=False))[-50:].to_pylist()
-    }
-    assert list(found) == list(products(truth.one)), list(found)
-    assert found["image"]["counts"] == truth.image.tolist()
-    assert found["time_of_flight"]["counts"] == truth.flight.tolist()
-    assert all(row["events"] == truth.events for row in found.values())
-    volume = ev.fetch(ev.read("log://volumes", log=str(root), follow=False))[-1:].to_pylist()[0]
-    sums = np.zeros(truth.one.pixels, np.int64)
-    np.add.at(sums, np.array(volume["bins"]) // 20, volume["counts"])
-    assert sums.sum() == volume["binned"] == truth.events - volume["above"]
+    names = list(products(truth.one))
+    last = published(root, "histograms", ["product", "events", "counts"])[-len(names) :]
+    assert last["product"].to_pylist() == names
+    assert last["events"].to_pylist() == [truth.events] * len(names)
+    counts = {n: c.values.to_numpy() for n, c in zip(names, last["counts"], strict=True)}
+    assert np.array_equal(counts["image"], truth.image)
+    assert np.array_equal(counts["time_of_flight"], truth.flight)
+    volume = published(root, "volumes", ["binned", "above", "bins", "counts"])[-1:]
+    bins, found = volume["bins"][0].values.to_numpy(), volume["counts"][0].values.to_numpy()
+    sums = np.bincount(bins // 20, found, minlength=truth.one.pixels).astype(np.int64)
+    assert sums.sum() == volume["binned"][0].as_py() == truth.events - volume["above"][0].as_py()
     assert np.all(sums <= truth.image)
-    monitors = ev.fetch(ev.read("log://monitors", log=str(root), follow=False)).to_pylist()
+    monitors = published(root, "monitors", ["source", "events"]).to_pylist()
     assert sum({r["source"]: r["events"] for r in monitors}.values()) == truth.monitors
 
 

@@ -96,7 +96,7 @@ def nearness_of(products: Sequence[Product]) -> Nearness | None:
     (pixel,) = names
     (time,) = columns - names
     first, end = min(t[1] for t in tables), max(t[1] + t[2] for t in tables)
-    if not (-(2**31) <= first and end <= 2**31 - 1 and end - first < 2**31 - 1):
+    if not (first >= -(2**31) and end <= 2**31 - 1 and end - first < 2**31 - 1):
         return None
     count = end - first
     size = sum(t[2] * t[3] for t in tables)
