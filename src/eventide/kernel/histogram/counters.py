@@ -241,8 +241,11 @@ class Counters:
     def _of(self, part: slice) -> Array:
         """Return counters, of 32 bits where these are enough; perhaps the very memory that is counted in."""
         narrow = self._counts[:, part]
+        if self._base is None and narrow.shape[0] == 1:
+            first: Array = narrow[0]
+            return first
         if self._base is None:
-            return narrow[0] if narrow.shape[0] == 1 else narrow.sum(axis=0, dtype=np.int64)
+            return np.asarray(narrow.sum(axis=0, dtype=np.int64))
         out: Int64Array = narrow.sum(axis=0, dtype=np.int64) + self._base[part]
         return out
 

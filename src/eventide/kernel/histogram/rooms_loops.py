@@ -18,9 +18,7 @@ _HALF = np.uint64(32)
 
 
 @compiled
-def put(
-    pixel: Any, time: Any, begin: int, first: int, shift: int, waiting: Any, room: int, filled: Any
-) -> tuple[int, int]:
+def put(pixel: Any, time: Any, begin: int, first: int, shift: int, waiting: Any, room: int, filled: Any) -> Any:
     """Put events from `begin` on into rooms; return where it stopped and which room is full then (-1: none).
 
     Parameters
