@@ -181,6 +181,10 @@ class Counters:
         if self.weighted and weights is not None:
             self._weigh(codes, weights)
 
+    def short(self, events: int) -> bool:
+        """Tell whether `reserve` has to look at the counters for so many events."""
+        return events > self._room
+
     def reserve(self, events: int) -> None:
         """See to it that so many events can be counted without an overflow, by whoever counts them."""
         if events > self._room:

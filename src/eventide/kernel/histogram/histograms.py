@@ -234,14 +234,25 @@ class Histograms:
             self._filler.fill(self._counters, plain, {})
             return
         pixel, time = plain[program.pixel], plain[program.time]
+        if any(counters.short(pixel.size) for counters in self._counters.values()):
+            program.settle(*self._memory)
         for counters in self._counters.values():
             counters.reserve(pixel.size)
         program.run(pixel, time, *self._memory)
+
+    def _clear(self) -> None:
+        """Forget what waits."""
+        if self._rooms is not None:
+            self._rooms.clear()
+        if self._filler.program is not None:
+            self._filler.program.clear(self._memory[0])
 
     def _settle(self) -> None:
         """Count what waits."""
         if self._rooms is not None:
             self._rooms.settle()
+        if self._filler.program is not None:
+            self._filler.program.settle(*self._memory)
 
     def counts(self, name: str) -> npt.NDArray[np.int64]:
         """Return the counts of a product in its shape, int64."""
@@ -282,8 +293,7 @@ class Histograms:
     def reset(self) -> None:
         """Forget all events."""
         self.events = 0
-        if self._rooms is not None:
-            self._rooms.clear()
+        self._clear()
         for counters in self._counters.values():
             counters.reset()
 
@@ -313,8 +323,7 @@ class Histograms:
             name, _, number = key.rpartition("/")
             if name in parts:
                 parts[name][int(number)] = table
-        if self._rooms is not None:
-            self._rooms.clear()
+        self._clear()
         for name, counters in self._counters.items():
             counters.restore(parts[name])
         self.events = events

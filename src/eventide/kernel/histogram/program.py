@@ -13,17 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from eventide.kernel.histogram.axes import Axis, Edges, Pixels, axis_columns
-from eventide.kernel.histogram.codes import MASKED, UNKNOWN
+from eventide.kernel.histogram.codes import HEAD, MASKED, UNKNOWN
 from eventide.kernel.histogram.counters import Layout, layout_of
 from eventide.kernel.histogram.pages import zeros
 from eventide.kernel.histogram.place import loops_of
 from eventide.kernel.histogram.products import Product
 from eventide.kernel.histogram.search import search_of
+from eventide.kernel.histogram.stage import stage_of
 from eventide.kernel.histogram.steps import (
     COMBINE,
     COUNT,
     DIVIDED,
     FOUR,
+    JOIN,
+    NOTHING,
     PIXEL,
     PIXELS,
     ROWS,
@@ -74,8 +77,14 @@ class Program:
             self._blocks += lay.blocks
         self._rooms = 1
         self._room_of: dict[int, int] = {}
+        self._stage = stage_of(products, time) if time != pixel or len(products) > 1 else None
+        staged = self._stage.shares if self._stage is not None else {}
+        self._staged = slice(self._size, self._size + (self._stage.slots + HEAD if self._stage is not None else 0))
+        self._size = self._staged.stop
+        self._add_stage()
         for name, each in products.items():
-            self._add(name, each)
+            if name not in staged:
+                self._add(name, each)
         steps = np.array([s + [0] * (_WIDTH - len(s)) for s in self._steps], np.int64)
         doubles, ints = (
             np.concatenate([np.zeros(1), *self._doubles]),
@@ -97,6 +106,19 @@ class Program:
             room = both
         lay, (begin, block) = self.layouts[name], self._begin[name]
         self._step([COUNT, room, lay.copies, lay.slots, begin, block, lay.blocks, lay.shift])
+
+    def _add_stage(self) -> None:
+        stage = self._stage
+        if stage is None:
+            return
+        row, bins, place = self._new_room(), self._new_room(), self._new_room()
+        if stage.table.size:
+            self._step([ROWS, row, 0, stage.first, self._keep("ints", stage.table), stage.table.size])
+        else:
+            self._step([NOTHING, row])
+        self._search(Edges("", Column(self.time), stage.edges), bins)
+        self._step([JOIN, place, row, bins, stage.width])
+        self._step([COUNT, place, 1, stage.slots + HEAD, self._staged.start])
 
     def _new_room(self) -> int:
         self._rooms += 1
@@ -159,6 +181,23 @@ class Program:
     def run(self, pixel: Int32Array, time: Int32Array, counts: Array, changed: Array) -> None:
         """Count events."""
         self._loops.run(pixel, time, *self._arrays, self._codes, self._values, counts, changed)
+
+    def settle(self, counts: Array, changed: Array) -> None:
+        """Share out what is counted in the stage."""
+        if self._stage is None:
+            return
+        staged = counts[self._staged][HEAD:]
+        if not staged.any():
+            return
+        for name, places in self._stage.shares.items():
+            (at, block), lay = self._begin[name], self.layouts[name]
+            self._loops.share(staged, places, counts[at : at + lay.slots])
+            changed[block : block + lay.blocks] = 1
+        staged[:] = 0
+
+    def clear(self, counts: Array) -> None:
+        """Forget what is counted in the stage."""
+        counts[self._staged] = 0
 
 
 def _table_of(source: Scaled | Ratio | Calibrated) -> tuple[int, Array]:

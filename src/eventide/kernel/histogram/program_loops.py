@@ -14,11 +14,14 @@ from eventide.kernel.compiled import compiled
 from eventide.kernel.histogram import place_loops as place
 from eventide.kernel.histogram.codes import HEAD, MASKED, NAN, UNKNOWN
 from eventide.kernel.histogram.counters_loops import combine, count, count_spread
+from eventide.kernel.histogram.stage import BEFORE
 from eventide.kernel.histogram.steps import (
     COMBINE,
     COUNT,
     DIVIDED,
     FOUR,
+    JOIN,
+    NOTHING,
     PIXEL,
     PIXELS,
     ROWS,
@@ -29,7 +32,7 @@ from eventide.kernel.histogram.steps import (
     TOGETHER,
 )
 
-__all__ = ["run"]
+__all__ = ["run", "share"]
 
 _HEAD = np.int64(HEAD)
 _NAN, _MASKED, _UNKNOWN = np.int32(NAN), np.int32(MASKED), np.int32(UNKNOWN)
@@ -110,6 +113,21 @@ def _tell(pixel: Any, out: Any, first: int, table: Any, width: int) -> None:
 
 
 @compiled
+def _join(row: Any, bins: Any, width: int, out: Any) -> None:
+    """Write the place in a stage: classes are places too."""
+    by = np.int32(width)
+    for i in range(out.size):
+        out[i] = row[i] * by + bins[i] + np.int32(BEFORE)
+
+
+@compiled
+def share(staged: Any, places: Any, counts: Any) -> None:
+    """Add what is counted in a stage to the counters of a product."""
+    for i in range(staged.size):
+        counts[places[i]] += staged[i]
+
+
+@compiled
 def _mark(codes: Any, shift: int, changed: Any) -> None:
     """Mark the blocks from that of the lowest code to that of the highest one."""
     low, high = codes[0], codes[0]
@@ -163,6 +181,10 @@ def run(
                 _rows(p, out, s[3], ints[s[4] : s[4] + s[5]])
             elif what == COMBINE:
                 combine(codes[s[2], :size], codes[s[3], :size], s[4], out)
+            elif what == JOIN:
+                _join(codes[s[2], :size], codes[s[3], :size], s[4], out)
+            elif what == NOTHING:
+                out[:] = np.int32(0)
             elif what == COUNT:
                 copies, slots = s[2], s[3]
                 own = counts[s[4] : s[4] + copies * slots]
@@ -170,6 +192,8 @@ def run(
                     count_spread(out, own.reshape(4, slots))
                 else:
                     count(out, own)
+                if s[6] == 0:
+                    continue
                 if s[6] == 1:
                     changed[s[5]] = 1
                 else:

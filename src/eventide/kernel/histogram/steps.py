@@ -7,6 +7,8 @@ __all__ = [
     "COUNT",
     "DIVIDED",
     "FOUR",
+    "JOIN",
+    "NOTHING",
     "PIXEL",
     "PIXELS",
     "ROWS",
@@ -18,8 +20,8 @@ __all__ = [
     "UNDER",
 ]
 
-SEARCH, PIXELS, ROWS, COMBINE, COUNT = 0, 1, 2, 3, 4
-"""Find bins of values; number pixels; look rows up; put two axes together; count."""
+SEARCH, PIXELS, ROWS, COMBINE, COUNT, JOIN, NOTHING = 0, 1, 2, 3, 4, 5, 6
+"""Find bins; number pixels; look rows up; put two axes together; count; the place in a stage, of rows or of one."""
 
 TIME, PIXEL, SCALED, UNDER, SQUARED, DIVIDED, FOUR = 0, 1, 2, 3, 4, 5, 6
 """Values: a column; constant * time; constant / time, or its square; time / constant; a calibration of four terms."""
