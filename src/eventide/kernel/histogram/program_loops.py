@@ -39,6 +39,7 @@ _NAN, _MASKED, _UNKNOWN = np.int32(NAN), np.int32(MASKED), np.int32(UNKNOWN)
 
 _EVEN, _BITS = 0, 2
 _MOST_STEPS = 4
+_LINE = 16
 
 _gather, _gather_four, _solve, _times, _under = place.gather, place.gather_four, place.solve, place.times, place.under
 _even, _linear, _bits = place.place_even, place.cells_linear, place.cells_bits
@@ -142,7 +143,7 @@ def _mark(codes: Any, shift: int, changed: Any) -> None:
 def run(
     pixel: Any, time: Any, steps: Any, numbers: Any, doubles: Any, ints: Any,
     codes: Any, rooms: Any, counts: Any, changed: Any,
-) -> None:  # fmt: skip
+) -> Any:  # fmt: skip
     """Count events into all products of a program.
 
     Parameters
@@ -158,7 +159,11 @@ def run(
     counts, changed
         The counters of all products, and whether their blocks have changed.
     """
+    total = np.int32(0)
     for begin in range(0, pixel.size, TOGETHER):
+        # All lines of memory of the next events are asked for at once; each step by itself would wait for every page.
+        for i in range(begin + TOGETHER, min(begin + 2 * TOGETHER, time.size), _LINE):
+            total ^= pixel[i] ^ time[i]
         p, t = pixel[begin : begin + TOGETHER], time[begin : begin + TOGETHER]
         size = p.size
         for k in range(steps.shape[0]):
@@ -198,3 +203,4 @@ def run(
                     changed[s[5]] = 1
                 else:
                     _mark(out, s[7], changed[s[5] : s[5] + s[6]])
+    return total
