@@ -66,6 +66,7 @@ def test_counts_are_those_of_the_general_way(in_rooms, seed, sizes):
     with pytest.MonkeyPatch.context() as patch:
         if in_rooms:
             patch.setattr(rooms, "_LARGE", 1)
+            patch.setattr(rooms, "_TABLES", 1)
             patch.setattr(rooms, "_ROOM_TABLES", 64)
             patch.setattr(rooms, "_MOST_BYTES", 1 << 16)
             patch.setattr(histograms, "MANY", 1)
@@ -102,7 +103,7 @@ def test_a_stage_is_shared_out_before_its_counters_overflow(monkeypatch):
 
 
 def test_pixels_beyond_all_tables_have_a_room():
-    near = rooms.nearness_of([product(pixels("p", 5, 2_000_000), uniform("t", 0, 9, 9))])
+    near = rooms.nearness_of([product(pixels("p", 5, 2_000_000), uniform("t", 0, 9, 9)) for _ in range(3)])
     seen = []
     made = rooms.Rooms(near, lambda chunk: seen.append({n: v.copy() for n, v in chunk.items()}))
     pixel = np.array([-(2**31), 0, 4, 5, 2_000_004, 2_000_005, 2**31 - 1], np.int32)

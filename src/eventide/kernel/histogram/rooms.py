@@ -32,8 +32,8 @@ CHUNK = 1 << 15
 MANY = 1 << 16
 """Events that come at once from which on they are put into rooms."""
 
-_LARGE = 1 << 22
-"""Bytes of tables and counters that are no longer in the cache."""
+_LARGE, _TABLES = 1 << 25, 3
+"""Bytes of tables and counters, and how many of them, from which on rooms cost less than they save (measured)."""
 
 _ROOM_TABLES = 1 << 20
 _MOST_ROOMS = 2048
@@ -80,12 +80,13 @@ def nearness_of(products: Sequence[Product]) -> Nearness | None:
     --------
     >>> from eventide.kernel.histogram.axes import pixels, uniform
     >>> from eventide.kernel.histogram.products import product
-    >>> flight = uniform("tof", 0, 1e8, 100)
-    >>> nearness_of([product(pixels("pixel", 0, 1000), flight)]) is None
+    >>> flight = uniform("tof", 0, 1e8, 10)
+    >>> images = [product(pixels("pixel", 0, 1_000_000), flight) for _ in range(3)]
+    >>> nearness_of(images[:2]) is None
     True
-    >>> large = nearness_of([product(pixels("pixel", 0, 1_000_000), flight)])
+    >>> large = nearness_of(images)
     >>> (large is None) or (large.pixel, large.time, large.shift, large.rooms)
-    ('pixel', 'tof', 11, 490)
+    ('pixel', 'tof', 13, 124)
     """
     columns = {n for each in products for n in each.columns}
     axes = {id(axis): axis for each in products for axis in each.axes}.values()
@@ -100,8 +101,9 @@ def nearness_of(products: Sequence[Product]) -> Nearness | None:
         return None
     count = end - first
     size = sum(t[2] * t[3] for t in tables)
-    size += sum(4 * each.bins for each in products if any(isinstance(a, Pixels | Rows) for a in each.axes))
-    if size < _LARGE:
+    images = [4 * each.bins for each in products if any(isinstance(a, Pixels | Rows) for a in each.axes)]
+    size += sum(images)
+    if size < _LARGE or sum(t[3] > 0 for t in tables) + len(images) < _TABLES:
         return None
     shift = max(0, (_ROOM_TABLES * count // size).bit_length() - 1)
     while (count >> shift) + 2 > _MOST_ROOMS:
