@@ -36,7 +36,7 @@ BLOCK = 18
 _SPREAD = 2048
 """Counters up to which there are four copies: they fit into the first cache."""
 
-_PARTED = 1 << 22
+_PARTED = 1 << 24
 """Counters from which on events are partitioned."""
 
 _MOST_PARTS = 640
