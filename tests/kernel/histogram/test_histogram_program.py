@@ -65,8 +65,7 @@ def test_counts_are_those_of_the_general_way(in_rooms, seed, sizes):
     """Numbers of 32 bits go through a program, the same numbers of 64 bits do not."""
     with pytest.MonkeyPatch.context() as patch:
         if in_rooms:
-            patch.setattr(rooms, "_LARGE", 1)
-            patch.setattr(rooms, "_TABLES", 1)
+            patch.setattr(rooms, "_LARGE", -(2**60))
             patch.setattr(rooms, "_ROOM_TABLES", 64)
             patch.setattr(rooms, "_MOST_BYTES", 1 << 16)
             patch.setattr(histograms, "MANY", 1)

@@ -32,8 +32,8 @@ CHUNK = 1 << 15
 MANY = 1 << 16
 """Events that come at once from which on they are put into rooms."""
 
-_LARGE, _TABLES = 1 << 25, 3
-"""Bytes of tables and counters, and how many of them, from which on rooms cost less than they save (measured)."""
+_LARGE = 1 << 26
+"""Bytes of tables and counters, times how many there are beside the first, from which on rooms pay (measured)."""
 
 _ROOM_TABLES = 1 << 20
 _MOST_ROOMS = 2048
@@ -82,7 +82,7 @@ def nearness_of(products: Sequence[Product]) -> Nearness | None:
     >>> from eventide.kernel.histogram.products import product
     >>> flight = uniform("tof", 0, 1e8, 10)
     >>> images = [product(pixels("pixel", 0, 1_000_000), flight) for _ in range(3)]
-    >>> nearness_of(images[:2]) is None
+    >>> nearness_of(images[:1]) is None
     True
     >>> large = nearness_of(images)
     >>> (large is None) or (large.pixel, large.time, large.shift, large.rooms)
@@ -103,7 +103,7 @@ def nearness_of(products: Sequence[Product]) -> Nearness | None:
     size = sum(t[2] * t[3] for t in tables)
     images = [4 * each.bins for each in products if any(isinstance(a, Pixels | Rows) for a in each.axes)]
     size += sum(images)
-    if size < _LARGE or sum(t[3] > 0 for t in tables) + len(images) < _TABLES:
+    if size * (sum(t[3] > 0 for t in tables) + len(images) - 1) < _LARGE:
         return None
     shift = max(0, (_ROOM_TABLES * count // size).bit_length() - 1)
     while (count >> shift) + 2 > _MOST_ROOMS:
