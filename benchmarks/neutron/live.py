@@ -1,10 +1,10 @@
 """Pulses from the durable log to histograms in the durable log, exactly once: the application's own pipeline.
 
-    python benchmarks/neutron/live.py [--instrument loki] [--seconds 10] [--rate 1e7] [--repeat 3]
+    python benchmarks/neutron/live.py [--instrument loki] [--seconds 10] [--rate 1e7] [--repeat 3] [--checkpoint 10s]
 
 Simulated pulses are written to a log first. Then `eventide.apps.neutron.pipeline` reads them, counts time of flight,
 image, wavelength, Q or d-spacing of all banks every second of event time, pixel by time of flight, and each monitor,
-with a checkpoint a second; what it published last is compared with numpy's counts of the same events before anything is
+with checkpoints every ten seconds and at the end; what it published last is compared with numpy's counts of the same events before anything is
 timed. The rate is that of a core: events over processor time of the whole process (all threads), of the longer run
 minus that of one of a fifth of the length, so that start and end (and the one publication of pixel by time) are left
 out; `whole` is the longer run alone, with all of it. The last line is one JSON object.
@@ -72,12 +72,12 @@ def write(root: Path, one: Instrument, rate: float, seconds: int) -> Truth:
     return truth
 
 
-def run(root: Path, name: str) -> dict[str, float]:
+def run(root: Path, name: str, interval: str) -> dict[str, float]:
     """Run the pipeline once from the beginning."""
     with tempfile.TemporaryDirectory(dir=root.parent) as folder:
         made = pipeline(instrument=name, log=str(root))
         begin, wall = time.process_time(), time.perf_counter()
-        ev.run(made, checkpoint=folder, checkpoint_interval="1s", quarantine=str(root))
+        ev.run(made, checkpoint=folder, checkpoint_interval=interval, quarantine=str(root))
         return {"cpu": time.process_time() - begin, "wall": time.perf_counter() - wall}
 
 
@@ -115,6 +115,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--rate", type=float, default=1e7)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--checkpoint", default="10s", help="between two checkpoints")
     parser.add_argument("--folder", default=None, help="where the logs are made")
     options = parser.parse_args()
     one = instrument(options.instrument)
@@ -126,7 +127,7 @@ def main() -> int:
         times: dict[int, list[dict[str, float]]] = {seconds: [] for seconds in logs}
         for turn in range(options.repeat + 1):
             for seconds, root in logs.items():
-                found = run(root, options.instrument)
+                found = run(root, options.instrument, options.checkpoint)
                 if turn:
                     times[seconds].append(found)
                 else:
