@@ -45,7 +45,7 @@ Array = npt.NDArray[Any]
 Int32Array = npt.NDArray[np.int32]
 Memory = dict[str, tuple[Array, Array]]
 
-_WIDTH = 15
+_WIDTH = 17
 _LARGEST = 1 << 30
 
 
@@ -77,6 +77,7 @@ class Program:
             self._blocks += lay.blocks
         self._rooms = 1
         self._room_of: dict[int, int] = {}
+        self._tables = self._side_by_side(products)
         self._stage = stage_of(products, time) if time != pixel or len(products) > 1 else None
         staged = self._stage.shares if self._stage is not None else {}
         self._staged = slice(self._size, self._size + (self._stage.slots + HEAD if self._stage is not None else 0))
@@ -149,23 +150,47 @@ class Program:
             self._step([ROWS, room, 0, axis.first, self._keep("ints", table), table.size])
         return room
 
+    def _side_by_side(self, products: Mapping[str, Product]) -> dict[int, tuple[int, int, int, int]]:
+        """Keep the constants of all conversions, those of a pixel in one line of memory where their pixels are the same.
+
+        Returns where the table of each axis begins, its size, its stride, and which of its columns is the axis's own.
+        """
+        alike: dict[tuple[int, int, bool], dict[int, Array]] = {}
+        for axis in (a for p in products.values() for a in p.axes):
+            if isinstance(axis, Edges) and not isinstance(axis.value, Column):
+                kind, table = _table_of(axis.value)
+                alike.setdefault((axis.value.first, table.size, kind == FOUR), {})[id(axis)] = table
+        out = {}
+        for (_, _, four), tables in alike.items():
+            if four:
+                # difc, the second of four terms, is NaN where a pixel is masked.
+                out |= {key: (self._keep("doubles", table), table.size, 4, 1) for key, table in tables.items()}
+                continue
+            beside = np.stack(list(tables.values()), axis=1)
+            begin = self._keep("doubles", beside.reshape(-1))
+            out |= {key: (begin, beside.size, beside.shape[1], column) for column, key in enumerate(tables)}
+        return out
+
     def _search(self, axis: Edges, room: int) -> None:
         source = axis.value
-        kind, first, table = TIME, 0, np.zeros(0)
+        first, at, size, stride, column = 0, 0, 0, 1, 0
         if isinstance(source, Column):
             kind = TIME if source.name == self.time else PIXEL
         else:
             first = source.first
-            kind, table = _table_of(source)
+            kind = _kind_of(source)
+            at, size, stride, column = self._tables[id(axis)]
         found = search_of(axis.edges)
-        at = self._keep("doubles", table) if table.size else 0
         begins = [
             self._keep("ints", found.first),
             self._keep("doubles", found.threshold),
             self._keep("doubles", found.edges),
         ]
-        step = [SEARCH, room, kind, first, at, table.size, found.kind, found.bins, found.top, found.shift, found.base]
-        self._step([*step, *begins, found.steps], (found.low, found.scale, found.step or 0.0, float(axis.edges[-1])))
+        step = [SEARCH, room, kind, first, at, size, found.kind, found.bins, found.top, found.shift, found.base]
+        self._step(
+            [*step, *begins, found.steps, stride, column],
+            (found.low, found.scale, found.step or 0.0, float(axis.edges[-1])),
+        )
 
     # -- running it
 
@@ -200,18 +225,27 @@ class Program:
         counts[self._staged] = 0
 
 
-def _table_of(source: Scaled | Ratio | Calibrated) -> tuple[int, Array]:
-    """Return the kind of a conversion and its table, whose last entry is for pixels that it does not know."""
+def _kind_of(source: Scaled | Ratio | Calibrated) -> int:
+    """Return the kind of a conversion."""
     if isinstance(source, Scaled):
-        return SCALED, np.append(source.constants, np.nan)
+        return SCALED
     if isinstance(source, Ratio):
-        return SQUARED if source.squared else UNDER, np.append(source.constants, np.nan)
-    four = np.stack([4.0 * source.difa, source.difc, source.difc * source.difc, source.tzero], axis=1)
+        return SQUARED if source.squared else UNDER
     size = np.abs(source.difc[~np.isnan(source.difc)])
     # The root of a square is exact, and so are halves: with difa and tzero of 0 the formula is time / difc, to the bit.
-    if not source.difa.any() and not source.tzero.any() and bool(((size > 1e-100) & (size < 1e100)).all()):
-        return DIVIDED, np.append(source.difc, np.nan)
-    return FOUR, np.append(four.reshape(-1), [np.nan] * 4)
+    plain = not source.difa.any() and not source.tzero.any() and bool(((size > 1e-100) & (size < 1e100)).all())
+    return DIVIDED if plain else FOUR
+
+
+def _table_of(source: Scaled | Ratio | Calibrated) -> tuple[int, Array]:
+    """Return the kind of a conversion and its table, whose last entry is for pixels that it does not know."""
+    kind = _kind_of(source)
+    if not isinstance(source, Calibrated):
+        return kind, np.append(source.constants, np.nan)
+    if kind == DIVIDED:
+        return kind, np.append(source.difc, np.nan)
+    four = np.stack([4.0 * source.difa, source.difc, source.difc * source.difc, source.tzero], axis=1)
+    return kind, np.append(four.reshape(-1), [np.nan] * 4)
 
 
 def program_of(products: Mapping[str, Product], *, near: bool) -> Program | None:

@@ -41,7 +41,7 @@ _EVEN, _BITS = 0, 2
 _MOST_STEPS = 4
 _LINE = 16
 
-_gather, _gather_four, _solve, _times, _under = place.gather, place.gather_four, place.solve, place.times, place.under
+_gather_four, _solve, _under = place.gather_four, place.solve, place.under
 _even, _linear, _bits = place.place_even, place.cells_linear, place.cells_bits
 _compare, _finish, _halve, _step = place.compare, place.finish, place.halve, place.step
 _pixels, _rows = place.place_pixels, place.place_rows
@@ -70,19 +70,29 @@ def _search(x: Any, out: Any, s: Any, f: Any, doubles: Any, ints: Any) -> None:
 
 
 @compiled
-def _convert(kind: int, pixel: Any, time: Any, rooms: Any, first: int, table: Any) -> None:
+def _gather(pixel: Any, out: Any, first: int, table: Any, stride: int, column: int) -> None:
+    """Write the constant of each pixel, out of a table that has several side by side."""
+    by, of, last = np.uint64(stride), np.uint64(column), np.uint64(table.size // stride - 1)
+    for i in range(out.size):
+        at = np.uint64(np.int64(pixel[i]) - first)
+        out[i] = table[(at if at < last else last) * by + of]
+
+
+@compiled
+def _convert(kind: int, pixel: Any, time: Any, rooms: Any, first: int, table: Any, stride: int, column: int) -> None:
     """Write the values of a converted axis."""
     size = pixel.size
     out = rooms[0, :size]
-    if kind == SCALED:
-        _times(pixel, time, out, first, table)
-    elif kind == FOUR:
+    if kind == FOUR:
         linear, inner = rooms[1, :size], rooms[2, :size]
         _gather_four(pixel, time, linear, inner, out, first, table.reshape(table.size // 4, 4))
         _solve(linear, inner, out)
     else:
-        _gather(pixel, out, first, table)
-        if kind == DIVIDED:
+        _gather(pixel, out, first, table, stride, column)
+        if kind == SCALED:
+            for i in range(size):
+                out[i] = out[i] * np.float64(time[i])
+        elif kind == DIVIDED:
             for i in range(size):
                 out[i] = np.divide(np.float64(time[i]), out[i])
         else:
@@ -93,22 +103,21 @@ def _convert(kind: int, pixel: Any, time: Any, rooms: Any, first: int, table: An
 
 
 @compiled
-def _tell(pixel: Any, out: Any, first: int, table: Any, width: int) -> None:
+def _tell(pixel: Any, out: Any, first: int, table: Any, stride: int, column: int) -> None:
     """Say why an event has no value: its pixel is unknown, or masked, or neither is so."""
     least = np.int32(0)
     for i in range(out.size):
         least = out[i] if out[i] < least else least
     if least != _NAN:
         return
-    known = np.uint64(table.size // width - 1)
-    of = 1 if width == 4 else 0
+    known = np.uint64(table.size // stride - 1)
     for i in range(out.size):
         if out[i] == _NAN:
             at = np.uint64(np.int64(pixel[i]) - first)
             if at >= known:
                 out[i] = _UNKNOWN
             else:
-                constant = table[np.int64(at) * width + of]
+                constant = table[np.int64(at) * stride + column]
                 if constant != constant:
                     out[i] = _MASKED
 
@@ -177,9 +186,9 @@ def run(
                     _search(p, out, s, numbers[k], doubles, ints)
                 else:
                     table = doubles[s[4] : s[4] + s[5]]
-                    _convert(kind, p, t, rooms, first, table)
+                    _convert(kind, p, t, rooms, first, table, s[15], s[16])
                     _search(rooms[0, :size], out, s, numbers[k], doubles, ints)
-                    _tell(p, out, first, table, 4 if kind == FOUR else 1)
+                    _tell(p, out, first, table, s[15], s[16])
             elif what == PIXELS:
                 _pixels(p, out, s[3], s[5])
             elif what == ROWS:
