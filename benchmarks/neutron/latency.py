@@ -1,12 +1,12 @@
 """From the last event of a pulse to its published histograms, at the rate of an instrument, fsync on, two processes.
 
-    python benchmarks/neutron/latency.py [--instrument sans2d] [--rate 1e7] [--seconds 30]
+    python benchmarks/neutron/latency.py [--instrument sans2d] [--rate 1e7] [--seconds 30] [--fsync each]
 
 One process plays a simulator: every 1/14 s it appends a pulse of all banks to the durable log, synced; the clock of a
 pulse starts when it is handed to `append`, so the last event is the latest. The other process runs the application's
 pipeline on that topic, with histograms for every pulse, and tells when a publication is handed to its sink. A pulse is
-published when time has passed its interval; the next pulse says so, which a real source does with its time of arrival,
-so each pulse is followed here by an empty one of the end of the interval. The median and the 99th percentile are over
+published when time has passed its interval. Whoever has sent all of a pulse knows that, and says so: a row without
+events, of the time where the interval ends, comes with the pulse. The median and the 99th percentile are over
 all pulses after the first second. The last line is one JSON object.
 """
 
@@ -32,6 +32,7 @@ from eventide.apps.neutron.pipeline import read_in, reduce
 from eventide.apps.neutron.schema import PULSES
 from eventide.apps.neutron.simulate import Beam
 from eventide.log import Log
+from eventide.model.batch import concat
 
 PERIOD = 71_428_572
 """Of the intervals, ns: a pulse each, whose times are multiples of this."""
@@ -40,13 +41,14 @@ TOPIC = "pulses"
 FLOOR = 100.0
 
 
-def play(root: str, name: str, rate: float, seconds: int, start: int, sent: Any) -> None:
+def play(root: str, name: str, rate: float, seconds: int, start: int, told: Any) -> None:
     """Append pulses at their time; tell when each was handed over."""
+    sent, synced, fsync = told
     beam = Beam(instrument(name), rate=rate, seed=3)
     rows = len(beam.sources)
     made = beam.second(0)
-    pulses = [made.slice(k, rows) for k in range(0, made.num_rows - rows + 1, rows)]
-    with Log(root) as log:
+    pulses = [ended(made.slice(k, rows)) for k in range(0, made.num_rows - rows + 1, rows)]
+    with Log(root, fsync=fsync) as log:
         for number in range(seconds * 14):
             pulse = pulses[number % len(pulses)]
             due = start + number * PERIOD
@@ -55,20 +57,22 @@ def play(root: str, name: str, rate: float, seconds: int, start: int, sent: Any)
                 time.sleep(wait)
             begin = time.time_ns()
             log.append(TOPIC, timed(pulse, due))
-            log.append(TOPIC, timed(pulse.slice(0, 1), due + PERIOD, empty=True))
-            sent[number] = begin
+            sent[number], synced[number] = begin, time.time_ns()
 
 
-def timed(pulse: pa.RecordBatch, when: int, *, empty: bool = False) -> pa.RecordBatch:
-    """Return a pulse of another time, perhaps without events."""
-    times = pa.array(np.full(pulse.num_rows, when)).cast(PULSES.field("event_time").type)
-    pulse = pulse.set_column(0, PULSES.field(0), times)
-    if not empty:
-        return pulse
-    none = pa.ListArray.from_arrays(pa.array([0, 0], pa.int32()), pa.array([], pa.int32()))
+def ended(pulse: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a pulse and a row without events."""
+    last, none = pulse.slice(0, 1), pa.ListArray.from_arrays(pa.array([0, 0], pa.int32()), pa.array([], pa.int32()))
     for column in ("time_of_flight", "pixel_id"):
-        pulse = pulse.set_column(PULSES.get_field_index(column), PULSES.field(column), none)
-    return pulse
+        last = last.set_column(PULSES.get_field_index(column), PULSES.field(column), none)
+    return concat([pulse, last])
+
+
+def timed(pulse: pa.RecordBatch, when: int) -> pa.RecordBatch:
+    """Return a pulse of another time."""
+    times = np.full(pulse.num_rows, when)
+    times[-1] += PERIOD
+    return pulse.set_column(0, PULSES.field(0), pa.array(times).cast(PULSES.field(0).type))
 
 
 def count(root: str, name: str, start: int, pulses: int, seen: Any) -> None:
@@ -100,11 +104,12 @@ def main() -> int:
     parser.add_argument("--instrument", default="sans2d")
     parser.add_argument("--rate", type=float, default=1e7)
     parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--fsync", default="each", choices=("each", "group", "os"), help="of the log that is written")
     parser.add_argument("--folder", default=None)
     options = parser.parse_args()
     pulses = options.seconds * 14
     context = multiprocessing.get_context("spawn")
-    sent, seen = (context.Array("q", pulses, lock=False) for _ in range(2))
+    sent, synced, seen = (context.Array("q", pulses, lock=False) for _ in range(3))
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         root = str(Path(folder, "log"))
         with Log(root) as log:
@@ -112,7 +117,9 @@ def main() -> int:
         start = (time.time_ns() // PERIOD + 14 * 15) * PERIOD  # both have started by then
         reader = context.Process(target=count, args=(root, options.instrument, start, pulses, seen), daemon=True)
         writer = context.Process(
-            target=play, args=(root, options.instrument, options.rate, options.seconds, start, sent), daemon=True
+            target=play,
+            args=(root, options.instrument, options.rate, options.seconds, start, (sent, synced, options.fsync)),
+            daemon=True,
         )
         reader.start()
         writer.start()
@@ -130,9 +137,11 @@ def main() -> int:
         "id": "neutron-latency",
         "unit": "ms",
         "instrument": options.instrument,
+        "fsync": options.fsync,
         "events_per_second": options.rate,
         "p50_ms": round(float(np.percentile(ms, 50)), 2),
         "p99_ms": round(float(np.percentile(ms, 99)), 2),
+        "append_p50_ms": round(float(np.percentile((np.array(synced[14:]) - before) / 1e6, 50)), 2),
         "worst_ms": round(float(ms.max()), 2),
         "floors": {"p99_ms": FLOOR},
         "ok": bool(np.percentile(ms, 99) <= FLOOR),

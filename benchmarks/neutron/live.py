@@ -4,10 +4,10 @@
 
 Simulated pulses are written to a log first. Then `eventide.apps.neutron.pipeline` reads them, counts time of flight,
 image, wavelength, Q or d-spacing of all banks every second of event time, pixel by time of flight, and each monitor,
-with checkpoints every ten seconds and at the end; what it published last is compared with numpy's counts of the same events before anything is
-timed. The rate is that of a core: events over processor time of the whole process (all threads), of the longer run
-minus that of one of a fifth of the length, so that start and end (and the one publication of pixel by time) are left
-out; `whole` is the longer run alone, with all of it. The last line is one JSON object.
+with checkpoints every ten seconds and at the end; what it published last is compared with numpy's counts of the same
+events before anything is timed. The rate is that of a core: events over processor time of the whole process (all
+threads), of the longer run minus that of one of a fifth of the length, so that start and end (and the one publication
+of pixel by time) are left out; `whole` is the longer run alone, with all of it. The last line is one JSON object.
 """
 
 from __future__ import annotations

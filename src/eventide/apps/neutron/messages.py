@@ -71,7 +71,7 @@ def decode(batch: pa.RecordBatch, form: str) -> pa.RecordBatch:
         "message_id": messages.column("message_id").take(owner),
         "pulse": pa.array(numbers.astype(np.int32)),
         "time_of_flight": pa.ListArray.from_arrays(ends, got.batch.column(0)),
-        "pixel_id": _pixels(got.batch.column(1), first, pulses.column("events").to_numpy(), ends),
+        "pixel_id": _pixels(got.batch.column(1), first, pulses.column("events").to_numpy(), ends=ends),
     }
     for name in _FACILITY:
         if name in messages.schema.names:
@@ -86,7 +86,7 @@ def decode(batch: pa.RecordBatch, form: str) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(whole, schema=DECODED)
 
 
-def _pixels(pixels: pa.Array, first: npt.NDArray[Any], events: npt.NDArray[Any], ends: pa.Array) -> pa.Array:
+def _pixels(pixels: pa.Array, first: npt.NDArray[Any], events: npt.NDArray[Any], *, ends: pa.Array) -> pa.Array:
     """Return the pixels of each pulse, as they lie; null where its message has none."""
     absent = np.zeros(first.size, np.bool_)
     if not pixels.null_count:

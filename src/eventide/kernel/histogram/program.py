@@ -151,7 +151,7 @@ class Program:
         return room
 
     def _side_by_side(self, products: Mapping[str, Product]) -> dict[int, tuple[int, int, int, int]]:
-        """Keep the constants of all conversions, those of a pixel in one line of memory where their pixels are the same.
+        """Keep the constants of all conversions, those of a pixel side by side where their pixels are the same.
 
         Returns where the table of each axis begins, its size, its stride, and which of its columns is the axis's own.
         """
