@@ -160,7 +160,7 @@ class Program:
             if isinstance(axis, Edges) and not isinstance(axis.value, Column):
                 kind, table = _table_of(axis.value)
                 alike.setdefault((axis.value.first, table.size, kind == FOUR), {})[id(axis)] = table
-        out = {}
+        out: dict[int, tuple[int, int, int, int]] = {}
         for (_, _, four), tables in alike.items():
             if four:
                 # difc, the second of four terms, is NaN where a pixel is masked.
