@@ -239,6 +239,47 @@ def pixel_by_time(n: int, tof: np.ndarray, random: np.random.Generator) -> list[
     return cases
 
 
+def models(n: int, random: np.random.Generator) -> list[dict[str, Any]]:
+    """Two instruments as ESS plans them, on one core: how many times what they are to send (R_live) is counted."""
+    out = []
+    for name, wanted, count, bins in (("LOKI", 1e7, 1_500_000, 200), ("DREAM", 7.5e7, 12_000_000, 0)):
+        pixel, tof = random.integers(0, count, n).astype(np.int32), random.integers(0, SPAN, n).astype(np.int32)
+        flight = uniform("tof", 0, SPAN, bins or 1000)
+        difc = 1e6 * (1 + random.random(count))
+        if bins:
+            made = {"volume": product(pixels("pixel", 0, count), flight)}
+        else:
+            d = uniform(calibrated("pixel", "tof", difc=difc), 0, 100, 2000)
+            made = {"image": pixels("pixel", 0, count), "tof": flight, "d": d}
+        ours = Ours(made, 714_000, pixel=pixel, tof=tof)
+        filled = ours()
+        found = {each: filled.sparse(each) for each in made}
+        cell = (tof * (flight.bins / SPAN)).astype(np.int64)  # exact here: the bins are whole numbers wide
+        place = {"volume": pixel.astype(np.int64) * 200 + cell, "image": pixel, "tof": cell}
+        if "d" in made:
+            place["d"] = np.searchsorted(made["d"].edges, tof / difc[pixel], side="right") - 1
+        for each in made:
+            inside = place[each][(place[each] >= 0) & (place[each] < filled._filler.products[each].bins)]
+            where, counts = np.unique(inside, return_counts=True)
+            assert np.array_equal(where, found[each][0]), each
+            assert np.array_equal(counts, found[each][1]), each
+        times = []
+        for _ in range(4):
+            begin = time.process_time()
+            for at in range(0, n, 714_000):
+                filled.add({"pixel": pixel[at : at + 714_000], "tof": tof[at : at + 714_000]})
+            filled.ledger(next(iter(made)))  # what waits is counted too
+            times.append(time.process_time() - begin)
+        rate = n / min(times[1:])
+        what = (
+            f"{name} model: {count:,} pixels x {bins} bins" if bins else f"{name} model: {count:,} pixels, 3 products"
+        )
+        out.append({"name": what, "ours_mev_s": round(rate / 1e6, 1), "r_live": round(rate / wanted, 2)})
+        print(f"{what}: {rate / 1e6:.1f} Mev/s, R_live {rate / wanted:.2f}")
+        del ours, filled, found
+    return out
+
+
 def ten_products(n: int, tof: np.ndarray, random: np.random.Generator) -> dict[str, Any]:
     """Ten products in one pass, and each of them alone."""
     count = 120_000
@@ -446,6 +487,8 @@ def main() -> None:
                 show(out[-1])
                 KEPT.clear()
                 del case
+    if options.only in ("", "models") and not options.case:
+        out += models(max(n, 20_000_000), random)
     if options.only in ("", "ten") and not options.case:
         out.append(ten_products(min(n, 4_000_000), tof[: min(n, 4_000_000)], random))
         print(json.dumps(out[-1], indent=1))

@@ -92,6 +92,24 @@ def test_small_frames_are_put_together_and_large_ones_are_not(tmp_path: Path) ->
     reader.close()
 
 
+def test_frames_of_few_large_rows_are_not_put_together(tmp_path: Path) -> None:
+    schema = pa.schema([("x", pa.list_(pa.int64()))])
+    with Log(tmp_path, fsync="os") as log:
+        log.create_topic("t", schema)
+        for size in (10, 20, 50_000, 5, 5, 20_000, 20_000, 6_000_000):
+            log.append("t", pa.record_batch({"x": [range(size)]}, schema=schema))
+    reader = _source(tmp_path, follow=False).open({})
+    chunks = []
+    while not reader.finished:
+        chunks.append([(c.batch.num_rows, c.position["offset"]) for c in reader.read(max_rows=100_000, timeout=0)])
+    assert chunks == [[(2, 2), (1, 3), (4, 7), (1, 8)]]
+    reader.close()
+    reader = _source(tmp_path, follow=False).open({"0": {"offset": 7}})
+    assert [c.batch.num_rows for c in reader.read(max_rows=100_000, timeout=0)] == [1]
+    assert reader._rows == 1
+    reader.close()
+
+
 def test_the_recorded_clock_keeps_every_append_apart(tmp_path: Path) -> None:
     with Log(tmp_path) as log:
         log.create_topic("t", SCHEMA)

@@ -23,7 +23,6 @@ class TestSensors(AppSuite):
 class TestNeutron(AppSuite):
     plugin = app = "neutron"
     topic = "pulses"
-    may_be_empty = ("gaps",)
     parameters = {"instrument": "amor", "bins": "100"}
     may_be_empty = ("gaps",)
 

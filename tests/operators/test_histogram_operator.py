@@ -125,6 +125,40 @@ def test_pulses_with_lists_of_events():
     assert (found["image"]["message_first"], found["image"]["message_last"]) == (10, 12)
 
 
+PULSE = st.tuples(
+    st.integers(0, 30),
+    st.lists(st.none() | st.integers(-5, 35), max_size=5),
+    st.none() | st.booleans(),
+    st.none() | st.integers(-3, 3),
+)
+
+
+@settings(max_examples=20)
+@given(st.lists(PULSE, max_size=12), st.booleans())
+def test_pulses_count_as_their_events_do(pulses, by_message):
+    """What a row says of all its events is what each of them would say."""
+    names = ("t", "tof", "veto", "message")
+    kinds = (EVENT_TIME, pa.list_(pa.int32()), pa.bool_(), pa.int64())
+    whole = pa.table([pa.array([p[k] for p in pulses], kind) for k, kind in enumerate(kinds)], names=names)
+    events = [(t, f, v, m) for t, flights, v, m in pulses for f in flights]
+    kinds = (EVENT_TIME, pa.int32(), pa.bool_(), pa.int64())
+    alone = pa.table([pa.array([e[k] for e in events], kind) for k, kind in enumerate(kinds)], names=names)
+    made = {"tof": uniform("tof", 0, 30, 3)}
+    if by_message:
+        made["by"] = product(integers("message", -2, 4), made["tof"])
+    how = {"products": made, "vetoed": "veto", "track": ["message"], "every": "10ns"}
+    late = {"lateness": "40ns"}
+    one, other = (
+        ev.fetch(ev.from_table(t).event_time("t", **late).pipe(ev.op.histogram, **how)) for t in (whole, alone)
+    )
+    # Pulses without events are seen too: they may open an interval of their own.
+    times = ("first", "last", "since", "sequence")
+    one, other = (t.set_column(0, "until", t["until"].cast(pa.int64())).drop_columns(times) for t in (one, other))
+    found = {(r["until"], r["product"]): r for r in one.to_pylist()}
+    for row in other.to_pylist():
+        assert found[row["until"], row["product"]] == row
+
+
 def test_lists_of_different_lengths_are_an_error():
     rows_ = pa.table({"t": ["2026-01-01"], "pixel": [[1, 2]], "tof": [[1]]})
     both = product(pixels("pixel", 0, 3), uniform("tof", 0, 3, 3))

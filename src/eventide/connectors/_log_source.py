@@ -23,6 +23,15 @@ __all__ = ["LogReader", "LogSource"]
 _UNDECIDED_SECONDS = 1.0
 """A bounded read waits so long for a transaction that is not decided."""
 
+_LARGE_BYTES = 1 << 18
+"""Bytes above which frames are passed on as they are: rows with lists may be few and large."""
+
+_AT_ONCE_BYTES = 1 << 25
+"""Bytes that are read at once."""
+
+_FIRST_ROWS = 1024
+"""Rows that are read at once before it is known how large they are."""
+
 
 class LogSource:
     """Events of one topic; made by `eventide.connectors.log.source`."""
@@ -114,6 +123,11 @@ class LogReader:
         ends = {p: reader.positions[p] + waiting for p, waiting in reader.backlog().items()}
         self._ends = None if follow else {p: end if last is None else min(last, end) for p, end in ends.items()}
         self._over = False
+        # How many rows are much to read at once, where they can be of any size; seeing how large costs time too.
+        self._vary = any(
+            pa.types.is_nested(t) or pa.types.is_binary(t) or _is_large(t) for t in reader.topic.schema.types
+        )
+        self._rows = _FIRST_ROWS if self._vary else 2**62
         self._empty_since = math.inf
         self._began = dict(reader.positions)
         self._held: dict[str, dict[int, int]] = {}
@@ -134,7 +148,11 @@ class LogReader:
         if self.finished:
             return []
         began = time.monotonic()
-        frames = self._reader.read(max_rows, timeout=timeout)
+        frames = self._reader.read(min(max_rows, self._rows), timeout=timeout)
+        sizes = [f.batch.nbytes if self._vary else 0 for f in frames]
+        if sum(sizes):
+            rows = sum(f.batch.num_rows for f in frames)
+            self._rows = max(1, rows * _AT_ONCE_BYTES // sum(sizes))
         if self._ends is not None:
             # Nothing visible before the end: the rest was aborted, or belongs to a transaction still undecided.
             # Whether its process lives is asked a few times a second, so that one look is not enough.
@@ -144,17 +162,20 @@ class LogReader:
         parts = [(self._before_time(f), f.end_offset) for f in frames]
         if self._recorded:
             return [_chunk([part], part[0].append_time) for part in parts]
+        return self._together(parts, max_rows)
+
+    def _together(self, parts: list[tuple[Frame, int]], max_rows: int) -> list[Chunk]:
         chunks: list[Chunk] = []
         together: list[tuple[Frame, int]] = []
-        rows = 0
+        rows = size = 0
         for part in parts:
-            added = part[0].batch.num_rows
-            fits = rows + added <= max_rows
+            added, more = part[0].batch.num_rows, part[0].batch.nbytes if self._vary else 0
+            fits = rows + added <= max_rows and max(size, more) <= _LARGE_BYTES
             if together and not (fits and _joins(together[-1][0], part[0], most=max_rows // 4)):
                 chunks.append(_chunk(together, MIN_TIME))
-                together, rows = [], 0
+                together, rows, size = [], 0, 0
             together.append(part)
-            rows += added
+            rows, size = rows + added, size + more
         return [*chunks, _chunk(together, MIN_TIME)] if together else chunks
 
     def _before_time(self, frame: Frame) -> Frame:
@@ -188,6 +209,10 @@ class LogReader:
         """Close the log."""
         self._reader.close()
         self._log.close()
+
+
+def _is_large(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
 def _before(frame: Frame, end: int) -> Frame:

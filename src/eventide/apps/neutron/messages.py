@@ -71,7 +71,7 @@ def decode(batch: pa.RecordBatch, form: str) -> pa.RecordBatch:
         "message_id": messages.column("message_id").take(owner),
         "pulse": pa.array(numbers.astype(np.int32)),
         "time_of_flight": pa.ListArray.from_arrays(ends, got.batch.column(0)),
-        "pixel_id": _pixels(got.batch.column(1), first, pulses.column("events").to_numpy()),
+        "pixel_id": _pixels(got.batch.column(1), first, pulses.column("events").to_numpy(), ends=ends),
     }
     for name in _FACILITY:
         if name in messages.schema.names:
@@ -86,14 +86,14 @@ def decode(batch: pa.RecordBatch, form: str) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(whole, schema=DECODED)
 
 
-def _pixels(pixels: pa.Array, first: npt.NDArray[Any], events: npt.NDArray[Any]) -> pa.Array:
-    """Return the pixels of each pulse; null where its message has none."""
-    none = np.asarray(pixels.is_null())
+def _pixels(pixels: pa.Array, first: npt.NDArray[Any], events: npt.NDArray[Any], *, ends: pa.Array) -> pa.Array:
+    """Return the pixels of each pulse, as they lie; null where its message has none."""
     absent = np.zeros(first.size, np.bool_)
-    absent[events > 0] = none[first[events > 0]]
-    kept = np.where(absent, 0, events)
-    own = pa.array(np.append(0, np.cumsum(kept)).astype(np.int32))
-    return pa.ListArray.from_arrays(own, pixels.drop_null(), mask=pa.array(absent))
+    if not pixels.null_count:
+        return pa.ListArray.from_arrays(ends, pixels)
+    filled = np.flatnonzero(events)
+    absent[filled] = np.asarray(pixels.take(pa.array(first[filled])).is_null())
+    return pa.ListArray.from_arrays(ends, pixels, mask=pa.array(absent))
 
 
 def encode(batch: pa.RecordBatch, form: str, *, together: int = 1) -> pa.RecordBatch:

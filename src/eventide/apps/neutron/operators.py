@@ -11,6 +11,7 @@ import pyarrow as pa
 from eventide.apps.neutron.messages import EVENTS
 from eventide.apps.neutron.numbered import LEFT_OUT
 from eventide.apps.neutron.schema import PULSES
+from eventide.kernel.histogram.columns import rows_where
 from eventide.model.batch import column
 
 __all__ = ["SEEN", "good", "with_pixels", "without_pixels"]
@@ -69,7 +70,7 @@ def _seen(batch: pa.RecordBatch, least_charge: float, *, pixels: bool) -> pa.Rec
     found = column(batch, "pixel_id", where="of pulses")
     batch = batch.select([n for n in batch.schema.names if n in _READ])
     if found.null_count != (0 if pixels else len(found)):
-        batch = batch.filter(found.is_valid() if pixels else found.is_null())
+        batch = rows_where(batch, np.asarray(found.is_valid() if pixels else found.is_null()))
     schema = SEEN[not _is_list(batch.schema.field("time_of_flight").type)]
     vetoed = np.zeros(batch.num_rows, np.bool_)
     if "running" in batch.schema.names:

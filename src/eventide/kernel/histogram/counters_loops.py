@@ -13,7 +13,7 @@ import numpy as np
 from eventide.kernel.compiled import compiled
 from eventide.kernel.histogram.codes import HEAD
 
-__all__ = ["combine", "count", "count_spread", "scatter", "settle", "weigh"]
+__all__ = ["combine", "count", "count_spread", "mark", "pick", "scatter", "settle", "weigh"]
 
 _HEAD = np.int64(HEAD)
 
@@ -38,6 +38,14 @@ def count(codes: Any, counts: Any) -> None:
 
 
 @compiled
+def mark(codes: Any, shift: int, changed: Any) -> None:
+    """Mark the parts that have counters of these codes."""
+    by = np.uint64(shift)
+    for i in range(codes.size):
+        changed[np.uint64(np.int64(codes[i]) + _HEAD) >> by] = 1
+
+
+@compiled
 def count_spread(codes: Any, counts: Any) -> None:
     """Count every code in one of four copies: many events in one bin would wait for one another."""
     a, b, c, d = counts[0], counts[1], counts[2], counts[3]
@@ -49,6 +57,16 @@ def count_spread(codes: Any, counts: Any) -> None:
         d[np.uint64(np.int64(codes[i + 3]) + _HEAD)] += 1
     for i in range(whole, codes.size):
         a[np.uint64(np.int64(codes[i]) + _HEAD)] += 1
+
+
+@compiled
+def pick(counts: Any, first: int, places: Any, values: Any) -> None:
+    """Write the places of counts that are not zero, from `first` on, and the counts."""
+    at = 0
+    for i in range(counts.size):
+        if counts[i] != 0:
+            places[at], values[at] = first + i, np.int64(counts[i])
+            at += 1
 
 
 @compiled

@@ -19,14 +19,15 @@ from eventide.kernel.histogram.codes import NAN
 from eventide.kernel.histogram.counters import Counters
 from eventide.kernel.histogram.place import Place, loops_of, plain_column
 from eventide.kernel.histogram.products import Product
+from eventide.kernel.histogram.program import program_of
+from eventide.kernel.histogram.rooms import CHUNK, MANY, Rooms, nearness_of
 
-__all__ = ["CHUNK", "Filler", "Histograms", "errors_of"]
+__all__ = ["Filler", "Histograms", "errors_of"]
+
+_NONE = np.zeros(0)
 
 Array = npt.NDArray[Any]
 Int32Array = npt.NDArray[np.int32]
-
-CHUNK = 1 << 15
-"""Events of a chunk; a place on an axis takes four bytes."""
 
 
 def errors_of(counts: Array) -> npt.NDArray[np.float64]:
@@ -55,6 +56,13 @@ class Filler:
     def __init__(self, products: Mapping[str, Product]) -> None:
         self.products = dict(products)
         self._loops = loops_of("counters_loops")
+        self.columns = tuple(dict.fromkeys(n for each in self.products.values() for n in each.columns))
+        self.near = nearness_of(list(self.products.values()))
+        self.program = program_of(self.products, near=self.near is not None)
+        self._made = False
+
+    def _make(self) -> None:
+        """Prepare the general way, which is often not gone."""
         places: dict[int, Place] = {}
         for each in self.products.values():
             for axis in each.axes:
@@ -67,38 +75,57 @@ class Filler:
             for name, each in self.products.items()
         ]
         self._both = np.empty(CHUNK, np.int32)
-        self.columns = tuple(dict.fromkeys(n for each in self.products.values() for n in each.columns))
+        self._made = True
 
-    def fill(
-        self, counters: Mapping[str, Counters], columns: Mapping[str, Array], nulls: Mapping[str, npt.NDArray[np.bool_]]
-    ) -> int:
-        """Count events and return how many there were.
+    def plain(self, columns: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the columns that are needed, of types that loops are made for.
 
         Parameters
         ----------
-        counters
-            By the names of the products.
         columns
-            Arrays of one length; `nulls` has those of columns with nulls, true where there is none.
+            Arrays of one length, by name.
 
         Raises
         ------
         SchemaError
-            A column is missing, has another length, or is of no use for its axis.
+            A column is missing, has another length, or is not of numbers.
         """
         plain = {name: plain_column(_column(columns, name), what=f"column {name!r}") for name in self.columns}
         total = plain[self.columns[0]].size
         if any(values.size != total for values in plain.values()):
             msg = f"the columns {', '.join(self.columns)} have {[v.size for v in plain.values()]} values"
             raise SchemaError(msg, hint="give arrays of one length")
+        return plain
+
+    def fill(
+        self, counters: Mapping[str, Counters], plain: Mapping[str, Array], nulls: Mapping[str, npt.NDArray[np.bool_]]
+    ) -> None:
+        """Count events.
+
+        Parameters
+        ----------
+        counters
+            By the names of the products.
+        plain
+            From `plain`.
+        nulls
+            For columns with nulls, true where there is no value.
+
+        Raises
+        ------
+        SchemaError
+            A column is of no use for its axis.
+        """
+        if not self._made:
+            self._make()
+        total = plain[self.columns[0]].size
         if total <= CHUNK:
             self._chunk(counters, plain, nulls)
-            return total
+            return
         for begin in range(0, total, CHUNK):
             part = slice(begin, begin + CHUNK)
             chunk = {name: values[part] for name, values in plain.items()}
             self._chunk(counters, chunk, {name: mask[part] for name, mask in nulls.items()})
-        return total
 
     def _chunk(
         self, counters: Mapping[str, Counters], chunk: Mapping[str, Array], none: Mapping[str, npt.NDArray[np.bool_]]
@@ -162,7 +189,14 @@ class Histograms:
 
     def __init__(self, filler: Filler) -> None:
         self._filler = filler
-        self._counters = {n: Counters(p.bins, weighted=bool(p.weights)) for n, p in filler.products.items()}
+        program, parted = filler.program, filler.near is None
+        counts, changed, memory = program.memory() if program is not None else (_NONE, _NONE, {})
+        self._memory = (counts, changed)
+        self._counters = {
+            n: Counters(p.bins, weighted=bool(p.weights), parted=parted, memory=memory.get(n))
+            for n, p in filler.products.items()
+        }
+        self._rooms: Rooms | None = None
         self.events = 0
 
     def add(self, columns: Mapping[str, Array], *, nulls: Mapping[str, npt.NDArray[np.bool_]] | None = None) -> None:
@@ -180,15 +214,69 @@ class Histograms:
         SchemaError
             A column is missing, has another length, or is of no use for its axis.
         """
-        self.events += self._filler.fill(self._counters, columns, nulls or {})
+        filler, near = self._filler, self._filler.near
+        plain = filler.plain(columns)
+        total = plain[filler.columns[0]].size
+        self.events += total
+        if nulls or any(v.dtype != np.int32 for v in plain.values()):
+            filler.fill(self._counters, plain, nulls or {})
+        elif near is not None and total >= MANY:
+            if self._rooms is None:
+                self._rooms = Rooms(near, self._count)
+            self._rooms.add(plain[near.pixel], plain[near.time])
+        else:
+            self._count(plain)
+
+    def _count(self, plain: Mapping[str, Array]) -> None:
+        """Count events of which none is null and all numbers are int32."""
+        program = self._filler.program
+        if program is None:
+            self._filler.fill(self._counters, plain, {})
+            return
+        pixel, time = plain[program.pixel], plain[program.time]
+        if any(counters.short(pixel.size) for counters in self._counters.values()):
+            program.settle(*self._memory)
+        for counters in self._counters.values():
+            counters.reserve(pixel.size)
+        program.run(pixel, time, *self._memory)
+
+    def _clear(self) -> None:
+        """Forget what waits."""
+        if self._rooms is not None:
+            self._rooms.clear()
+        if self._filler.program is not None:
+            self._filler.program.clear(self._memory[0])
+
+    def _settle(self) -> None:
+        """Count what waits."""
+        if self._rooms is not None:
+            self._rooms.settle()
+        if self._filler.program is not None:
+            self._filler.program.settle(*self._memory)
 
     def counts(self, name: str) -> npt.NDArray[np.int64]:
         """Return the counts of a product in its shape, int64."""
+        self._settle()
         return self._counters[name].counts().reshape(self._filler.products[name].shape)
+
+    def write_counts(self, name: str, out: npt.NDArray[np.int64]) -> None:
+        """Write the counts of a product, in C order, into memory that there is."""
+        self._settle()
+        self._counters[name].write(out)
 
     def sparse(self, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the bins of a product that have events (numbers in C order, ascending), and their counts."""
+        self._settle()
         return self._counters[name].sparse()
+
+    def filled(self, name: str) -> int:
+        """Return how many bins of a product have events."""
+        self._settle()
+        return self._counters[name].filled()
+
+    def write_sparse(self, name: str, bins: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> None:
+        """Write what `sparse` returns into memory for as many numbers as `filled` says."""
+        self._counters[name].write_sparse(bins, counts)
 
     def weights(self, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return the sums of weights of a product in its shape, and those of their squares."""
@@ -198,22 +286,26 @@ class Histograms:
 
     def ledger(self, name: str) -> dict[str, int]:
         """Return where the events of a product are: ``events = binned + below + above + unknown + masked + nan``."""
+        self._settle()
         classes = self._counters[name].classes()
         return {"events": self.events, "binned": self.events - sum(classes.values()), **classes}
 
     def reset(self) -> None:
         """Forget all events."""
         self.events = 0
+        self._clear()
         for counters in self._counters.values():
             counters.reset()
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        return sum(counters.nbytes for counters in self._counters.values())
+        rooms = self._rooms.nbytes if self._rooms is not None else 0
+        return rooms + sum(counters.nbytes for counters in self._counters.values())
 
     def snapshot(self, group: int) -> Iterator[tuple[str, pa.Table]]:
         """Return the state but for `events`: tables by ``PRODUCT/BLOCK``, unchanged ones as the same objects."""
+        self._settle()
         for name, counters in self._counters.items():
             for number, table in counters.snapshot(group):
                 yield f"{name}/{number}", table
@@ -231,6 +323,7 @@ class Histograms:
             name, _, number = key.rpartition("/")
             if name in parts:
                 parts[name][int(number)] = table
+        self._clear()
         for name, counters in self._counters.items():
             counters.restore(parts[name])
         self.events = events

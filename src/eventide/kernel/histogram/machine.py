@@ -18,7 +18,14 @@ import pyarrow as pa
 
 from eventide.errors import CheckpointError
 from eventide.kernel.hashing import key_groups, key_hashes
-from eventide.kernel.histogram.columns import event_columns
+from eventide.kernel.histogram.columns import (
+    EventColumns,
+    event_columns,
+    events_of_rows,
+    is_list,
+    row_columns,
+    rows_where,
+)
 from eventide.kernel.histogram.histograms import Filler, Histograms
 from eventide.kernel.histogram.products import Product, fingerprint
 from eventide.kernel.histogram.publication import LEDGER, Publisher, publication_schema
@@ -33,7 +40,10 @@ from eventide.model.time import MAX_TIME, MIN_TIME
 __all__ = ["HistogramMachine", "HistogramPlan"]
 
 _TOGETHER = 1 << 16
-"""Rows that are gathered from small batches before they are counted."""
+"""Events that are gathered from small batches before they are counted."""
+
+_AT_ONCE = 1 << 20
+"""Counts up to which several keys are published in one batch."""
 
 _NOTHING = (MAX_TIME, MIN_TIME)
 _SPARES = 2
@@ -92,7 +102,7 @@ class _Key:
     fresh: bool = False
     tracked: list[tuple[int, int]] = field(default_factory=list)
     waiting: list[pa.RecordBatch] = field(default_factory=list)
-    rows: int = 0
+    events: int = 0
 
 
 class HistogramMachine:
@@ -115,6 +125,11 @@ class HistogramMachine:
         self._filler = Filler(plan.products)
         extra = [plan.vetoed] if plan.vetoed else []
         self._columns = tuple(dict.fromkeys([*self._filler.columns, *extra, *plan.track]))
+        self._lists = [n for n in self._columns if is_list(self._schema.field(n).type)]
+        # What a row says of all its events need not be repeated for each of them.
+        whole = [n for n in [*extra, *plan.track] if self._lists and n not in self._lists]
+        self._by_row = tuple(dict.fromkeys(whole))
+        self._by_event = tuple(n for n in self._columns if n in self._filler.columns or n not in whole)
         self._publisher = Publisher(plan.schema(self._schema, self._keys))
         self._spares: list[Histograms] = []
         self.taken = 0
@@ -186,10 +201,24 @@ class HistogramMachine:
         for slot, part in self._by_key(rows):
             key = self._held.get(slot) or self._new_key(slot, self._window_of(interval))
             key.fresh = True
-            key.waiting.append(part)
-            key.rows += part.num_rows
-            if key.rows >= _TOGETHER:
+            events = self._events(part)
+            if events >= _TOGETHER:  # by itself: to put it with others would be a copy
                 self._drain(key)
+                self._take(key, part)
+                continue
+            key.waiting.append(part)
+            key.events += events
+            if key.events >= _TOGETHER:
+                self._drain(key)
+
+    def _events(self, rows: pa.RecordBatch) -> int:
+        """Return about how many events rows stand for."""
+        if not self._lists or not rows.num_rows:
+            return int(rows.num_rows)
+        offsets = rows.column(self._lists[0]).offsets
+        first: int = offsets[0].as_py()
+        last: int = offsets[-1].as_py()
+        return last - first
 
     def _window_of(self, interval: int) -> int:
         plan = self._plan
@@ -222,24 +251,47 @@ class HistogramMachine:
         if not key.waiting:
             return
         rows = concat(key.waiting)
-        key.waiting, key.rows = [], 0
+        key.waiting, key.events = [], 0
+        self._take(key, rows)
+
+    def _take(self, key: _Key, rows: pa.RecordBatch) -> None:
+        """Count rows; what a row says of all its events is looked at once."""
+        vetoes = self._plan.vetoed
         times = event_times(rows, self._time)
         key.first, key.last = min(key.first, int(times.min())), max(key.last, int(times.max()))
-        made = event_columns(rows, self._columns)
+        lengths = events_of_rows(rows, self._columns)
+        if lengths is not None and self._by_row:
+            told = row_columns(rows, self._by_row)
+            self._follow(key, told, filled=lengths > 0)
+            vetoed = told.values[vetoes].astype(np.bool_) if vetoes in told.values else np.zeros(0, np.bool_)
+            if vetoed.any():
+                key.vetoed += int(lengths[vetoed].sum())
+                self._follow(key, event_columns(rows, [n for n in self._plan.track if n in self._lists]))
+                rows = rows_where(rows, ~vetoed)
+        made = event_columns(rows, self._by_event)
+        self._follow(key, made)
+        values, nulls = made.values, made.nulls
+        if vetoes in values and vetoes not in self._by_row:
+            vetoed = values[vetoes].astype(np.bool_)
+            if vetoed.any():
+                key.vetoed += int(np.count_nonzero(vetoed))
+                values = {n: v[~vetoed] for n, v in values.items()}
+                nulls = {n: v[~vetoed] for n, v in nulls.items()}
+        key.histograms.add(values, nulls=nulls)
+
+    def _follow(self, key: _Key, columns: EventColumns, *, filled: npt.NDArray[np.bool_] | None = None) -> None:
+        """Look at the tracked columns among these; `filled` are the rows that have events."""
         for at, name in enumerate(self._plan.track):
-            values = made.values[name]
-            values = values[~made.nulls[name]] if name in made.nulls else values
+            if name not in columns.values or (filled is None and name in self._by_row):
+                continue
+            values = columns.values[name]
+            known = ~columns.nulls[name] if name in columns.nulls else None
+            if filled is not None:
+                known = filled if known is None else known & filled
+            values = values if known is None else values[known]
             if values.size:
                 low, high = key.tracked[at]
                 key.tracked[at] = (min(low, int(values.min())), max(high, int(values.max())))
-        values_of, nulls = made.values, made.nulls
-        if self._plan.vetoed:
-            vetoed = values_of[self._plan.vetoed].astype(np.bool_)
-            if vetoed.any():
-                key.vetoed += int(np.count_nonzero(vetoed))
-                values_of = {n: v[~vetoed] for n, v in values_of.items()}
-                nulls = {n: v[~vetoed] for n, v in nulls.items()}
-        key.histograms.add(values_of, nulls=nulls)
 
     # -- results
 
@@ -275,7 +327,7 @@ class HistogramMachine:
             until = min(until, MAX_TIME - 1)
             since = key.window * plan.window if plan.window else None
             columns = self._index.key_columns(np.array([slot], np.int32))
-            for name, each in plan.products.items():
+            for name in plan.products:
                 ledger = key.histograms.ledger(name)
                 ledger["events"] += key.vetoed
                 row: dict[str, Any] = {
@@ -287,12 +339,31 @@ class HistogramMachine:
                     "sequence": key.sequence,
                     **{n: ledger.get(n, key.vetoed) for n in LEDGER},
                     **self._tracked(key),
-                    **_arrays(key.histograms, name, weighted=bool(each.weights), sparse=plan.sparse),
+                    **self._lists_of(key.histograms, name, keys=len(fresh)),
                 }
                 self._publisher.add(columns, row)
             key.sequence += 1
             if plan.window and interval is not None and self._window_of(interval + 1) != key.window:
                 self._release([slot])
+
+    def _lists_of(self, histograms: Histograms, name: str, *, keys: int) -> dict[str, npt.NDArray[Any] | None]:
+        """Return the lists of a row, in the publisher's memory."""
+        each, plan = self._plan.products[name], self._plan
+        weights = ("sums", "squares") if each.weights else ()
+        if plan.sparse:
+            out = self._publisher.room(dict.fromkeys(("bins", "counts", *weights), histograms.filled(name)))
+            histograms.write_sparse(name, out["bins"], out["counts"])
+            for n, values in zip(weights, histograms.weights(name) if weights else (), strict=True):
+                out[n][:] = values.reshape(-1)[out["bins"]]
+        else:
+            bins = dict.fromkeys(("counts", *weights), each.bins)
+            # All products of a key come into one batch, and as many keys as are few.
+            whole = sum(p.bins for p in plan.products.values())
+            out = self._publisher.room(bins, together=whole * max(1, min(keys, _AT_ONCE // whole)))
+            histograms.write_counts(name, out["counts"])
+            for n, values in zip(weights, histograms.weights(name) if weights else (), strict=True):
+                out[n][:] = values.reshape(-1)
+        return {"sums": None, "squares": None, **out}
 
     def _tracked(self, key: _Key) -> dict[str, int | None]:
         out: dict[str, int | None] = {}
@@ -410,20 +481,6 @@ class HistogramMachine:
 
 
 _NUMBERS = ("window", "vetoed", "first", "last", "sequence")
-
-
-def _arrays(histograms: Histograms, name: str, *, weighted: bool, sparse: bool) -> dict[str, npt.NDArray[Any] | None]:
-    out: dict[str, npt.NDArray[Any] | None] = {"sums": None, "squares": None}
-    if sparse:
-        out["bins"], out["counts"] = histograms.sparse(name)
-    else:
-        out["counts"] = histograms.counts(name).reshape(-1)
-    if weighted:
-        sums, squares = (a.reshape(-1) for a in histograms.weights(name))
-        if sparse:
-            sums, squares = sums[out["bins"]], squares[out["bins"]]
-        out["sums"], out["squares"] = sums, squares
-    return out
 
 
 def _by_interval(rows: pa.RecordBatch, times: Int64Array, every: int) -> Iterator[tuple[int, pa.RecordBatch]]:

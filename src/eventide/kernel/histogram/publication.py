@@ -13,6 +13,7 @@ import pyarrow as pa
 from eventide.errors import SchemaError
 from eventide.kernel.histogram.codes import CLASSES
 from eventide.kernel.histogram.products import Product, describe_product
+from eventide.kernel.recycled import Recycled
 from eventide.model.time import EVENT_TIME
 
 __all__ = ["LEDGER", "METADATA", "Publisher", "publication_schema", "read_metadata"]
@@ -23,8 +24,8 @@ METADATA = b"eventide.histograms"
 LEDGER = ("events", "binned", *CLASSES, "vetoed")
 """Columns that add up: events = binned + below + above + unknown + masked + nan + vetoed."""
 
-_TOGETHER = 1 << 20
-"""Counts that one batch has at the most, unless one histogram alone has more."""
+_LEAST, _MOST = 1 << 10, 2**31 - 1
+"""Values that the lists of a column in one batch have room for."""
 
 
 def publication_schema(
@@ -96,7 +97,7 @@ def read_metadata(schema: pa.Schema) -> dict[str, Any]:
 
 
 class Publisher:
-    """Gathers rows and makes batches of them.
+    """Gathers rows and makes batches of them; lists are written once, into memory that comes back.
 
     Parameters
     ----------
@@ -107,17 +108,35 @@ class Publisher:
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
         self._lists = [f.name for f in schema if pa.types.is_list(f.type)]
+        self._memory = {name: Recycled() for name in self._lists}
         self._rows: list[tuple[list[pa.Array], Mapping[str, Any]]] = []
-        self._size = 0
+        self._slabs: dict[str, _Slab] = {}
         self._done: list[pa.RecordBatch] = []
 
-    def add(self, keys: list[pa.Array], row: Mapping[str, Any]) -> None:
-        """Add a row: its keys as arrays of one value, and the other columns by name (arrays, or None, for lists)."""
-        size = sum(0 if row[n] is None else len(row[n]) for n in self._lists)
-        if self._rows and self._size + size > _TOGETHER:
+    def room(self, sizes: Mapping[str, int], *, together: int = 0) -> dict[str, npt.NDArray[Any]]:
+        """Return memory for the lists of the next row, by column.
+
+        Parameters
+        ----------
+        sizes
+            How many values each list has; a column that is left out is null.
+        together
+            How many values of a column are wanted in one batch; the row that is one too many begins the next.
+        """
+        if self._rows and any(n in self._slabs and not self._slabs[n].fits(size) for n, size in sizes.items()):
             self._make()
+        out = {}
+        for name, size in sizes.items():
+            if name not in self._slabs:
+                kind = self._schema.field(name).type.value_type
+                count = max(size, _LEAST, min(together, _MOST))
+                self._slabs[name] = _Slab(kind, self._memory[name].take(count * kind.bit_width // 8))
+            out[name] = self._slabs[name].take(size)
+        return out
+
+    def add(self, keys: list[pa.Array], row: Mapping[str, Any]) -> None:
+        """Add a row: its keys as arrays of one value, and the other columns by name (of lists: what `room` gave)."""
         self._rows.append((keys, row))
-        self._size += size
 
     def _make(self) -> None:
         arrays: list[pa.Array] = []
@@ -125,11 +144,14 @@ class Publisher:
             if field.name not in self._rows[0][1]:
                 arrays.append(pa.concat_arrays([keys[at] for keys, _ in self._rows]))
             elif field.name in self._lists:
-                arrays.append(_lists([row[field.name] for _, row in self._rows], field.type))
+                sizes = [None if row[field.name] is None else row[field.name].size for _, row in self._rows]
+                slab = self._slabs.pop(field.name, None)
+                values = pa.array([], field.type.value_type) if slab is None else slab.values()
+                arrays.append(_lists(sizes, values))
             else:
                 arrays.append(pa.array([row[field.name] for _, row in self._rows], field.type))
         self._done.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
-        self._rows, self._size = [], 0
+        self._rows = []
 
     def batches(self) -> list[pa.RecordBatch]:
         """Return the batches of all rows added since the last time."""
@@ -139,10 +161,27 @@ class Publisher:
         return done
 
 
-def _lists(values: list[npt.NDArray[Any] | None], kind: pa.DataType) -> pa.Array:
-    given = [v for v in values if v is not None]
-    dtype = np.dtype(str(kind.value_type))
-    flat = given[0] if len(given) == 1 else np.concatenate([np.empty(0, dtype), *given])
-    ends = np.cumsum([0, *(0 if v is None else len(v) for v in values)])
-    offsets = pa.array(ends.astype(np.int32), mask=np.array([*(v is None for v in values), False]))
-    return pa.ListArray.from_arrays(offsets, pa.array(flat, kind.value_type))
+class _Slab:
+    """Memory for the lists of a column, one behind the other."""
+
+    def __init__(self, kind: pa.DataType, memory: npt.NDArray[np.uint8]) -> None:
+        # The buffer holds the memory itself: what numpy makes of it would hold what lies behind.
+        self._kind, self._buffer = kind, pa.py_buffer(memory)
+        self._array: npt.NDArray[Any] = memory.view(np.dtype(str(kind)))
+        self.used = 0
+
+    def fits(self, size: int) -> bool:
+        return self.used + size <= self._array.size
+
+    def take(self, size: int) -> npt.NDArray[Any]:
+        self.used += size
+        return self._array[self.used - size : self.used]
+
+    def values(self) -> pa.Array:
+        return pa.Array.from_buffers(self._kind, self.used, [None, self._buffer])
+
+
+def _lists(sizes: list[int | None], values: pa.Array) -> pa.Array:
+    ends = np.cumsum([0, *(size or 0 for size in sizes)])
+    offsets = pa.array(ends.astype(np.int32), mask=np.array([*(size is None for size in sizes), False]))
+    return pa.ListArray.from_arrays(offsets, values)

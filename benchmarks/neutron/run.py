@@ -1,0 +1,144 @@
+"""All neutron benchmarks, their floors, one table: ``python benchmarks/neutron/run.py [--quick] [NAME ...]``.
+
+Each program is run by itself, in turn, with the Python that runs this one (``make bench-neutron`` takes the environment
+that has the peers). Their JSON lines are printed as they come; the last line sums up, and is ok only when every floor
+was judged and holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+if not __package__:  # run as a file: find the package beside it
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from benchmarks.case import Floor
+from benchmarks.harness import machine
+
+HERE = Path(__file__).resolve().parent
+
+PROGRAMS: dict[str, tuple[list[str], list[str]]] = {
+    "decode": (["decode.py"], ["--quick"]),
+    "histogram": (["histogram.py"], ["--events", "4000000", "--repeat", "2"]),
+    "live": (["live.py", "--instrument", "sans2d"], ["--seconds", "5", "--repeat", "2"]),
+    "live-loki": (["live.py", "--instrument", "loki"], ["--seconds", "5", "--repeat", "1"]),
+    "latency": (["latency.py"], ["--seconds", "15"]),
+}
+"""What is run, and what makes it shorter."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A goal: a figure of a program's report, and its bound."""
+
+    title: str
+    program: str
+    figure: Callable[[dict[str, Any]], float]
+    floor: Floor
+
+
+def case(report: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(c for c in report["cases"] if c["name"].startswith(name))
+
+
+def best(found: dict[str, Any], *, without: str = "numba") -> float:
+    return min(ratio for peer, ratio in found["ratios"].items() if without not in peer)
+
+
+UNIFORM = "1-D, 100 uniform bins, 714,000 a message"
+
+GOALS = (
+    Judged("decode ev44, us a message beside the copy of its events", "decode",
+           lambda r: r["events"][0]["us_per_message"]["ours_no_column"], Floor("us", at_most=1)),
+    Judged("1-D, beside the best library", "histogram", lambda r: best(case(r, UNIFORM)), Floor("ratio", at_least=1)),
+    Judged("1-D, beside the plain numba loop", "histogram",
+           lambda r: case(r, UNIFORM)["ratios"]["numba plain"], Floor("ratio", at_least=1)),
+    Judged("arbitrary edges, share of the uniform speed", "histogram",
+           lambda r: case(r, "1-D, 100 arb")["ours_mev_s"] / case(r, UNIFORM)["ours_mev_s"],
+           Floor("share", at_least=0.6)),
+    Judged("image of 1e6 pixels, beside scipp's grouping", "histogram",
+           lambda r: case(r, "image of 1,000,000")["ratios"]["scipp group"], Floor("ratio", at_least=10)),
+    Judged("image of 1e6 pixels, M events/s", "histogram",
+           lambda r: case(r, "image of 1,000,000")["ours_mev_s"], Floor("rate", at_least=500)),
+    Judged("pixel by time, 1e7 bins, 10,000 a message, beside numpy.histogram2d", "histogram",
+           lambda r: case(r, "pixel x 100 time bins, 1e+07 bins, 10,000")["ratios"]["numpy.histogram2d (per message)"],
+           Floor("ratio", at_least=300)),
+    Judged("pixel by time, 1e8 bins, M events/s", "histogram",
+           lambda r: case(r, "pixel x 100 time bins, 1e+08 bins, 714,000")["ours_mev_s"], Floor("rate", at_least=100)),
+    Judged("pixel by time, 1e8 bins, beside scipp", "histogram",
+           lambda r: case(r, "pixel x 100 time bins, 1e+08 bins, 714,000")["ratios"]["scipp group+hist"],
+           Floor("ratio", at_least=5)),
+    Judged("ten products in one pass, times the 1-D alone", "histogram",
+           lambda r: case(r, "ten")["times_the_1d"], Floor("times", at_most=3)),
+    Judged("LOKI model, times what it is to send", "histogram",
+           lambda r: case(r, "LOKI")["r_live"], Floor("r_live", at_least=5)),
+    Judged("DREAM model, times what it is to send", "histogram",
+           lambda r: case(r, "DREAM")["r_live"], Floor("r_live", at_least=1)),
+    Judged("1e6 bins of int32 as hs01, us", "decode",
+           lambda r: r["histograms"][0]["us"]["hs01"], Floor("us", at_most=1000)),
+    Judged("1e6 bins of float64 as hs01, us", "decode",
+           lambda r: r["histograms"][2]["us"]["hs01"], Floor("us", at_most=1000)),
+    Judged("log to log, exactly once, M events/s and core, 122,880 pixels", "live",
+           lambda r: r["ours"], Floor("rate", at_least=50)),
+    Judged("the same, 3.2e6 pixels", "live-loki", lambda r: r["ours"], Floor("rate", at_least=50)),
+    Judged("last event of a pulse to published histogram, p99, ms", "latency",
+           lambda r: r["p99_ms"], Floor("p99_ms", at_most=100)),
+)  # fmt: skip
+
+
+def run(name: str, *, quick: bool) -> dict[str, Any] | None:
+    """Run a program; return what its last line says, or None where it has failed."""
+    arguments, shorter = PROGRAMS[name]
+    command = [sys.executable, str(HERE / arguments[0]), *arguments[1:], *(shorter if quick else [])]
+    path = os.pathsep.join([str(HERE.parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path})
+    lines = done.stdout.strip().splitlines()
+    try:
+        report: dict[str, Any] = json.loads(lines[-1])
+    except (IndexError, json.JSONDecodeError):
+        print(f"{name}: no result\n{done.stderr.strip()[-2000:]}", flush=True)
+        return None
+    print(lines[-1], flush=True)
+    return report
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PROGRAMS)}; default all")
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    names = options.names or list(PROGRAMS)
+    reports = {name: run(name, quick=options.quick) for name in names}
+    figures, held, print_rows = {}, {}, []
+    for goal in GOALS:
+        report = reports.get(goal.program)
+        try:
+            value = None if report is None else round(float(goal.figure(report)), 2)
+        except (KeyError, StopIteration, ValueError):  # a peer that is not there
+            value = None
+        figures[goal.title] = value
+        held[goal.title] = value is not None and goal.floor.holds(value)
+        told = "-" if value is None else f"{value:g}"
+        print_rows.append(f"{goal.title:76} {told:>9}  {goal.floor!s:16} {'ok' if held[goal.title] else 'NO'}")
+    print("\n".join(print_rows))
+    wanted = [goal.title for goal in GOALS if goal.program in names]
+    ok = all(held[title] for title in wanted)
+    floors = {goal.title: str(goal.floor) for goal in GOALS}
+    print(
+        json.dumps(
+            {"id": "neutron", "figures": figures, "floors": floors, "held": held, "ok": ok, "machine": machine()}
+        )
+    )
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,284 @@
+"""Products as a program for one compiled call: which bins to find, which to put together, and where to count.
+
+It takes events of two columns of int32, pixel and time (or of one of them): what detectors give. Anything else, such
+as weights, nulls and other types, goes the general way (`histograms`), with equal results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eventide.kernel.histogram.axes import Axis, Edges, Pixels, axis_columns
+from eventide.kernel.histogram.codes import HEAD, MASKED, UNKNOWN
+from eventide.kernel.histogram.counters import Layout, layout_of
+from eventide.kernel.histogram.pages import zeros
+from eventide.kernel.histogram.place import loops_of
+from eventide.kernel.histogram.products import Product
+from eventide.kernel.histogram.search import search_of
+from eventide.kernel.histogram.stage import stage_of
+from eventide.kernel.histogram.steps import (
+    COMBINE,
+    COUNT,
+    DIVIDED,
+    FOUR,
+    JOIN,
+    NOTHING,
+    PIXEL,
+    PIXELS,
+    ROWS,
+    SCALED,
+    SEARCH,
+    SQUARED,
+    TIME,
+    TOGETHER,
+    UNDER,
+)
+from eventide.kernel.histogram.values import Calibrated, Column, Ratio, Scaled
+
+__all__ = ["Program", "program_of"]
+
+Array = npt.NDArray[Any]
+Int32Array = npt.NDArray[np.int32]
+Memory = dict[str, tuple[Array, Array]]
+
+_WIDTH = 17
+_LARGEST = 1 << 30
+
+
+class Program:
+    """Counts chunks of events into all its products.
+
+    Parameters
+    ----------
+    products
+        By name; such as `program_of` takes.
+    pixel, time
+        The columns; both the same where there is only one.
+    """
+
+    def __init__(self, products: Mapping[str, Product], pixel: str, time: str) -> None:
+        self.pixel, self.time = pixel, time
+        self._loops: Any = loops_of("program_loops")
+        self._steps: list[list[int]] = []
+        self._numbers: list[list[float]] = []
+        self._doubles: list[Array] = []
+        self._ints: list[Array] = []
+        self._at = {"doubles": 0, "ints": 0}
+        self.layouts: dict[str, Layout] = {name: layout_of(each.bins) for name, each in products.items()}
+        self._begin: dict[str, tuple[int, int]] = {}
+        self._size = self._blocks = 0
+        for name, lay in self.layouts.items():
+            self._begin[name] = (self._size, self._blocks)
+            self._size += -(-lay.size // 16) * 16  # so that each begins in a line of its own
+            self._blocks += lay.blocks
+        self._rooms = 1
+        self._room_of: dict[int, int] = {}
+        self._tables = self._side_by_side(products)
+        self._stage = stage_of(products, time) if time != pixel or len(products) > 1 else None
+        staged = self._stage.shares if self._stage is not None else {}
+        self._staged = slice(self._size, self._size + (self._stage.slots + HEAD if self._stage is not None else 0))
+        self._size = self._staged.stop
+        self._add_stage()
+        for name, each in products.items():
+            if name not in staged:
+                self._add(name, each)
+        steps = np.array([s + [0] * (_WIDTH - len(s)) for s in self._steps], np.int64)
+        doubles, ints = (
+            np.concatenate([np.zeros(1), *self._doubles]),
+            np.concatenate([np.zeros(1, np.int32), *self._ints]),
+        )
+        numbers = np.array(self._numbers, np.float64)
+        self._doubles, self._ints = [], []
+        self._arrays = (steps, numbers, doubles, ints.astype(np.int32))
+        self._codes, self._values = np.empty((self._rooms, TOGETHER), np.int32), np.empty((3, TOGETHER))
+
+    # -- making it
+
+    def _add(self, name: str, each: Product) -> None:
+        room = self._place(each.axes[0])
+        for axis in each.axes[1:]:
+            other = self._place(axis)
+            both = self._new_room()
+            self._step([COMBINE, both, room, other, axis.bins])
+            room = both
+        lay, (begin, block) = self.layouts[name], self._begin[name]
+        self._step([COUNT, room, lay.copies, lay.slots, begin, block, lay.blocks, lay.shift])
+
+    def _add_stage(self) -> None:
+        stage = self._stage
+        if stage is None:
+            return
+        row, bins, place = self._new_room(), self._new_room(), self._new_room()
+        if stage.table.size:
+            self._step([ROWS, row, 0, stage.first, self._keep("ints", stage.table), stage.table.size])
+        else:
+            self._step([NOTHING, row])
+        self._search(Edges("", Column(self.time), stage.edges), bins)
+        self._step([JOIN, place, row, bins, stage.width])
+        self._step([COUNT, place, 1, stage.slots + HEAD, self._staged.start])
+
+    def _new_room(self) -> int:
+        self._rooms += 1
+        return self._rooms - 1
+
+    def _step(self, step: list[int], numbers: tuple[float, ...] = ()) -> None:
+        self._steps.append(step)
+        self._numbers.append([*numbers, *[0.0] * (4 - len(numbers))])
+
+    def _keep(self, where: str, values: Array) -> int:
+        begin = self._at[where] + 1
+        (self._doubles if where == "doubles" else self._ints).append(values)
+        self._at[where] += values.size
+        return begin
+
+    def _place(self, axis: Axis) -> int:
+        """Return where the bins of an axis will be; found once, however many products share it."""
+        if id(axis) in self._room_of:
+            return self._room_of[id(axis)]
+        room = self._new_room()
+        self._room_of[id(axis)] = room
+        if isinstance(axis, Pixels):
+            self._step([PIXELS, room, 0, axis.first, 0, axis.bins])
+        elif isinstance(axis, Edges):
+            self._search(axis, room)
+        else:
+            table = np.append(np.where(axis.table >= 0, axis.table, MASKED), UNKNOWN).astype(np.int32)
+            self._step([ROWS, room, 0, axis.first, self._keep("ints", table), table.size])
+        return room
+
+    def _side_by_side(self, products: Mapping[str, Product]) -> dict[int, tuple[int, int, int, int]]:
+        """Keep the constants of all conversions, those of a pixel side by side where their pixels are the same.
+
+        Returns where the table of each axis begins, its size, its stride, and which of its columns is the axis's own.
+        """
+        alike: dict[tuple[int, int, bool], dict[int, Array]] = {}
+        for axis in (a for p in products.values() for a in p.axes):
+            if isinstance(axis, Edges) and not isinstance(axis.value, Column):
+                kind, table = _table_of(axis.value)
+                alike.setdefault((axis.value.first, table.size, kind == FOUR), {})[id(axis)] = table
+        out: dict[int, tuple[int, int, int, int]] = {}
+        for (_, _, four), tables in alike.items():
+            if four:
+                # difc, the second of four terms, is NaN where a pixel is masked.
+                out |= {key: (self._keep("doubles", table), table.size, 4, 1) for key, table in tables.items()}
+                continue
+            beside = np.stack(list(tables.values()), axis=1)
+            begin = self._keep("doubles", beside.reshape(-1))
+            out |= {key: (begin, beside.size, beside.shape[1], column) for column, key in enumerate(tables)}
+        return out
+
+    def _search(self, axis: Edges, room: int) -> None:
+        source = axis.value
+        first, at, size, stride, column = 0, 0, 0, 1, 0
+        if isinstance(source, Column):
+            kind = TIME if source.name == self.time else PIXEL
+        else:
+            first = source.first
+            kind = _kind_of(source)
+            at, size, stride, column = self._tables[id(axis)]
+        found = search_of(axis.edges)
+        begins = [
+            self._keep("ints", found.first),
+            self._keep("doubles", found.threshold),
+            self._keep("doubles", found.edges),
+        ]
+        step = [SEARCH, room, kind, first, at, size, found.kind, found.bins, found.top, found.shift, found.base]
+        self._step(
+            [*step, *begins, found.steps, stride, column],
+            (found.low, found.scale, found.step or 0.0, float(axis.edges[-1])),
+        )
+
+    # -- running it
+
+    def memory(self) -> tuple[Array, Array, Memory]:
+        """Return the counters of all products, the marks of their blocks, and those of each product by name."""
+        counts, changed = zeros(self._size, np.uint32), np.zeros(self._blocks, np.uint8)
+        parts = {}
+        for name, lay in self.layouts.items():
+            at, block = self._begin[name]
+            parts[name] = (counts[at : at + lay.size], changed[block : block + lay.blocks])
+        return counts, changed, parts
+
+    def run(self, pixel: Int32Array, time: Int32Array, counts: Array, changed: Array) -> None:
+        """Count events."""
+        self._loops.run(pixel, time, *self._arrays, self._codes, self._values, counts, changed)
+
+    def settle(self, counts: Array, changed: Array) -> None:
+        """Share out what is counted in the stage."""
+        if self._stage is None:
+            return
+        staged = counts[self._staged][HEAD:]
+        if not staged.any():
+            return
+        for name, places in self._stage.shares.items():
+            (at, block), lay = self._begin[name], self.layouts[name]
+            self._loops.share(staged, places, counts[at : at + lay.slots])
+            changed[block : block + lay.blocks] = 1
+        staged[:] = 0
+
+    def clear(self, counts: Array) -> None:
+        """Forget what is counted in the stage."""
+        counts[self._staged] = 0
+
+
+def _kind_of(source: Scaled | Ratio | Calibrated) -> int:
+    """Return the kind of a conversion."""
+    if isinstance(source, Scaled):
+        return SCALED
+    if isinstance(source, Ratio):
+        return SQUARED if source.squared else UNDER
+    size = np.abs(source.difc[~np.isnan(source.difc)])
+    # The root of a square is exact, and so are halves: with difa and tzero of 0 the formula is time / difc, to the bit.
+    plain = not source.difa.any() and not source.tzero.any() and bool(((size > 1e-100) & (size < 1e100)).all())
+    return DIVIDED if plain else FOUR
+
+
+def _table_of(source: Scaled | Ratio | Calibrated) -> tuple[int, Array]:
+    """Return the kind of a conversion and its table, whose last entry is for pixels that it does not know."""
+    kind = _kind_of(source)
+    if not isinstance(source, Calibrated):
+        return kind, np.append(source.constants, np.nan)
+    if kind == DIVIDED:
+        return kind, np.append(source.difc, np.nan)
+    four = np.stack([4.0 * source.difa, source.difc, source.difc * source.difc, source.tzero], axis=1)
+    return kind, np.append(four.reshape(-1), [np.nan] * 4)
+
+
+def program_of(products: Mapping[str, Product], *, near: bool) -> Program | None:
+    """Return a program, or None where products have to go the general way.
+
+    Parameters
+    ----------
+    products
+        By name.
+    near
+        Whether events come with those of near pixels; otherwise histograms that are partitioned by themselves do not
+        come into a program.
+
+    Examples
+    --------
+    >>> from eventide.kernel.histogram.axes import pixels, uniform
+    >>> from eventide.kernel.histogram.products import product
+    >>> made = {"both": product(pixels("pixel", 0, 10), uniform("tof", 0, 1e8, 100))}
+    >>> program = program_of(made, near=False)
+    >>> program is None or (program.pixel, program.time)
+    ('pixel', 'tof')
+    """
+    if loops_of("program_loops") is None or any(p.weights for p in products.values()):
+        return None
+    lays = [layout_of(p.bins) for p in products.values()]
+    if (not near and any(lay.large for lay in lays)) or sum(lay.size for lay in lays) > _LARGEST:
+        return None
+    axes = [a for p in products.values() for a in p.axes]
+    columns = {n for p in products.values() for n in p.columns}
+    pixel = {axis_columns(a)[0] for a in axes if not (isinstance(a, Edges) and isinstance(a.value, Column))}
+    times = {axis_columns(a)[1] for a in axes if isinstance(a, Edges) and not isinstance(a.value, Column)}
+    if len(pixel) > 1 or len(columns) > 2 or pixel & times or len(times) > 1:
+        return None
+    of = next(iter(pixel)) if pixel else next(iter(columns))
+    rest = columns - {of}
+    return Program(products, of, next(iter(rest)) if rest else of)

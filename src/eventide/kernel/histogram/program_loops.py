@@ -1,0 +1,215 @@
+"""All products of a chunk in one call, compiled. Imported only behind `have_compiler()`; see `program`.
+
+The steps are those of `place` and `counters`, in the same loops; here they follow one another over so few events that
+what one step leaves is still in the first cache when the next one reads it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from eventide.kernel.compiled import compiled
+from eventide.kernel.histogram import place_loops as place
+from eventide.kernel.histogram.codes import HEAD, MASKED, NAN, UNKNOWN
+from eventide.kernel.histogram.counters_loops import combine, count, count_spread
+from eventide.kernel.histogram.stage import BEFORE
+from eventide.kernel.histogram.steps import (
+    COMBINE,
+    COUNT,
+    DIVIDED,
+    FOUR,
+    JOIN,
+    NOTHING,
+    PIXEL,
+    PIXELS,
+    ROWS,
+    SCALED,
+    SEARCH,
+    SQUARED,
+    TIME,
+    TOGETHER,
+)
+
+__all__ = ["run", "share"]
+
+_HEAD = np.int64(HEAD)
+_NAN, _MASKED, _UNKNOWN = np.int32(NAN), np.int32(MASKED), np.int32(UNKNOWN)
+
+_EVEN, _BITS = 0, 2
+_MOST_STEPS = 4
+_LINE = 16
+
+_gather_four, _solve, _under = place.gather_four, place.solve, place.under
+_even, _linear, _bits = place.place_even, place.cells_linear, place.cells_bits
+_compare, _finish, _halve, _step = place.compare, place.finish, place.halve, place.step
+_pixels, _rows = place.place_pixels, place.place_rows
+
+
+@compiled
+def _search(x: Any, out: Any, s: Any, f: Any, doubles: Any, ints: Any) -> None:
+    """Write the bin of each value: what `Place` does, by the numbers of one step."""
+    kind, bins = s[6], s[7]
+    if kind == _EVEN:
+        _even(x, out, f[0], f[1], f[2], f[3], bins)
+        return
+    if kind == _BITS:
+        _bits(x, out, s[9], s[10], s[8])
+    else:
+        _linear(x, out, f[0], f[1], s[8])
+    cells = s[8] + 1
+    first, edges = ints[s[11] : s[11] + cells + 1], doubles[s[13] : s[13] + bins + 1 + _MOST_STEPS + 1]
+    if s[14] > _MOST_STEPS:
+        _halve(x, out, edges, first)
+    else:
+        _compare(x, out, first, doubles[s[12] : s[12] + cells])
+        for _ in range(s[14] - 1):
+            _step(x, out, edges)
+    _finish(x, out, bins)
+
+
+@compiled
+def _gather(pixel: Any, out: Any, first: int, table: Any, stride: int, column: int) -> None:
+    """Write the constant of each pixel, out of a table that has several side by side."""
+    by, of, last = np.uint64(stride), np.uint64(column), np.uint64(table.size // stride - 1)
+    for i in range(out.size):
+        at = np.uint64(np.int64(pixel[i]) - first)
+        out[i] = table[(at if at < last else last) * by + of]
+
+
+@compiled
+def _convert(kind: int, pixel: Any, time: Any, rooms: Any, first: int, table: Any, stride: int, column: int) -> None:
+    """Write the values of a converted axis."""
+    size = pixel.size
+    out = rooms[0, :size]
+    if kind == FOUR:
+        linear, inner = rooms[1, :size], rooms[2, :size]
+        _gather_four(pixel, time, linear, inner, out, first, table.reshape(table.size // 4, 4))
+        _solve(linear, inner, out)
+    else:
+        _gather(pixel, out, first, table, stride, column)
+        if kind == SCALED:
+            for i in range(size):
+                out[i] = out[i] * np.float64(time[i])
+        elif kind == DIVIDED:
+            for i in range(size):
+                out[i] = np.divide(np.float64(time[i]), out[i])
+        else:
+            _under(time, out)
+        if kind == SQUARED:
+            for i in range(size):
+                out[i] = out[i] * out[i]
+
+
+@compiled
+def _tell(pixel: Any, out: Any, first: int, table: Any, stride: int, column: int) -> None:
+    """Say why an event has no value: its pixel is unknown, or masked, or neither is so."""
+    least = np.int32(0)
+    for i in range(out.size):
+        least = out[i] if out[i] < least else least
+    if least != _NAN:
+        return
+    known = np.uint64(table.size // stride - 1)
+    for i in range(out.size):
+        if out[i] == _NAN:
+            at = np.uint64(np.int64(pixel[i]) - first)
+            if at >= known:
+                out[i] = _UNKNOWN
+            else:
+                constant = table[np.int64(at) * stride + column]
+                if constant != constant:
+                    out[i] = _MASKED
+
+
+@compiled
+def _join(row: Any, bins: Any, width: int, out: Any) -> None:
+    """Write the place in a stage: classes are places too."""
+    by = np.int32(width)
+    for i in range(out.size):
+        out[i] = row[i] * by + bins[i] + np.int32(BEFORE)
+
+
+@compiled
+def share(staged: Any, places: Any, counts: Any) -> None:
+    """Add what is counted in a stage to the counters of a product."""
+    for i in range(staged.size):
+        counts[places[i]] += staged[i]
+
+
+@compiled
+def _mark(codes: Any, shift: int, changed: Any) -> None:
+    """Mark the blocks from that of the lowest code to that of the highest one."""
+    low, high = codes[0], codes[0]
+    for i in range(codes.size):
+        low = codes[i] if codes[i] < low else low
+        high = codes[i] if codes[i] > high else high
+    for block in range((low + _HEAD) >> shift, ((high + _HEAD) >> shift) + 1):
+        changed[block] = 1
+
+
+@compiled
+def run(
+    pixel: Any, time: Any, steps: Any, numbers: Any, doubles: Any, ints: Any,
+    codes: Any, rooms: Any, counts: Any, changed: Any,
+) -> Any:  # fmt: skip
+    """Count events into all products of a program.
+
+    Parameters
+    ----------
+    pixel, time
+        int32.
+    steps, numbers
+        The program, a row for each step; see `program`.
+    doubles, ints
+        Its tables.
+    codes, rooms
+        Memory for `TOGETHER` events: int32 (places, TOGETHER) and float64 (3, TOGETHER).
+    counts, changed
+        The counters of all products, and whether their blocks have changed.
+    """
+    total = np.int32(0)
+    for begin in range(0, pixel.size, TOGETHER):
+        # All lines of memory of the next events are asked for at once; each step by itself would wait for every page.
+        for i in range(begin + TOGETHER, min(begin + 2 * TOGETHER, time.size), _LINE):
+            total ^= pixel[i] ^ time[i]
+        p, t = pixel[begin : begin + TOGETHER], time[begin : begin + TOGETHER]
+        size = p.size
+        for k in range(steps.shape[0]):
+            s = steps[k]
+            what, out = s[0], codes[s[1], :size]
+            if what == SEARCH:
+                kind, first = s[2], s[3]
+                if kind == TIME:
+                    _search(t, out, s, numbers[k], doubles, ints)
+                elif kind == PIXEL:
+                    _search(p, out, s, numbers[k], doubles, ints)
+                else:
+                    table = doubles[s[4] : s[4] + s[5]]
+                    _convert(kind, p, t, rooms, first, table, s[15], s[16])
+                    _search(rooms[0, :size], out, s, numbers[k], doubles, ints)
+                    _tell(p, out, first, table, s[15], s[16])
+            elif what == PIXELS:
+                _pixels(p, out, s[3], s[5])
+            elif what == ROWS:
+                _rows(p, out, s[3], ints[s[4] : s[4] + s[5]])
+            elif what == COMBINE:
+                combine(codes[s[2], :size], codes[s[3], :size], s[4], out)
+            elif what == JOIN:
+                _join(codes[s[2], :size], codes[s[3], :size], s[4], out)
+            elif what == NOTHING:
+                out[:] = np.int32(0)
+            elif what == COUNT:
+                copies, slots = s[2], s[3]
+                own = counts[s[4] : s[4] + copies * slots]
+                if copies > 1:
+                    count_spread(out, own.reshape(4, slots))
+                else:
+                    count(out, own)
+                if s[6] == 0:
+                    continue
+                if s[6] == 1:
+                    changed[s[5]] = 1
+                else:
+                    _mark(out, s[7], changed[s[5] : s[5] + s[6]])
+    return total
