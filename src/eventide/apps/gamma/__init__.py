@@ -1,0 +1,1 @@
+"""Gamma-ray telescopes: camera images to gamma-ray alerts."""
