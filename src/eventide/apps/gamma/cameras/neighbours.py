@@ -101,17 +101,17 @@ def neighbours_from_lists(lists: Sequence[Sequence[int]]) -> tuple[Int32Array, I
 
 
 def padded(starts: Int32Array, pixels: Int32Array) -> Int32Array:
-    """Return neighbours as a table of equally long rows; where a row has fewer it holds the number of pixels.
+    """Return neighbours as a table: a column for each pixel, filled up with the number of pixels.
 
     Examples
     --------
     >>> padded(np.array([0, 1, 3, 4], np.int32), np.array([1, 0, 2, 1], np.int32)).tolist()
-    [[1, 3], [0, 2], [1, 3]]
+    [[1, 0, 1], [3, 2, 3]]
     """
     counts = np.diff(starts)
-    table = np.full((len(counts), int(counts.max(initial=0))), len(counts), np.int32)
+    table = np.full((int(counts.max(initial=0)), len(counts)), len(counts), np.int32)
     row = np.repeat(np.arange(len(counts)), counts)
-    table[row, np.arange(len(pixels)) - starts[row]] = pixels
+    table[np.arange(len(pixels)) - starts[row], row] = pixels
     return table
 
 

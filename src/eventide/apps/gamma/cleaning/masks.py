@@ -39,7 +39,7 @@ def enough(camera: Camera, masks: BoolArray, among: BoolArray, *, least: int) ->
         _loops().enough(masks, among, np.int64(least), camera.starts, camera.neighbours, made)
         return made
     row, pixel = np.nonzero(masks)
-    keep = _padded(among, False)[row[:, None], camera.table[pixel]].sum(axis=1) >= least
+    keep = _padded(among, False)[row, camera.table[:, pixel]].sum(axis=0) >= least
     made[row[keep], pixel[keep]] = True
     return made
 
@@ -59,7 +59,7 @@ def grown(camera: Camera, masks: BoolArray) -> BoolArray:
         return made
     row, pixel = np.nonzero(masks)
     wide = _padded(made, False)
-    wide[row[:, None], camera.table[pixel]] = True
+    wide[row, camera.table[:, pixel]] = True
     return np.ascontiguousarray(wide[:, :-1])
 
 
@@ -82,10 +82,10 @@ def near_in_time(
         _loops().near_in_time(masks, among, times, limit, np.int64(least), camera.starts, camera.neighbours, made)
         return made
     row, pixel = np.nonzero(masks)
-    beside = row[:, None], camera.table[pixel]
+    beside = row, camera.table[:, pixel]
     with np.errstate(invalid="ignore"):
-        apart = np.abs(times[row, pixel][:, None] - _padded(times, np.float32(np.nan))[beside])
-    keep = ((apart < limit) & _padded(among, False)[beside]).sum(axis=1) >= least
+        apart = np.abs(times[row, pixel] - _padded(times, np.float32(np.nan))[beside])
+    keep = ((apart < limit) & _padded(among, False)[beside]).sum(axis=0) >= least
     made[row[keep], pixel[keep]] = True
     return made
 
@@ -107,21 +107,23 @@ def islands(camera: Camera, masks: BoolArray) -> tuple[Int64Array, Int64Array, I
         return row, pixel, made
     place = np.full((len(masks), camera.pixels + 1), len(row), np.int64)
     place[row, pixel] = np.arange(len(row))
-    return row, pixel, connected(place[row[:, None], camera.table[pixel]])
+    return row, pixel, connected(place[row, camera.table[:, pixel]])
 
 
 def connected(beside: Int64Array) -> Int64Array:
-    """Return for each place the first place that it is connected to; `beside` has its neighbours, or their number.
+    """Return for each place the first place that it is connected to; `beside` has a column of neighbours for each.
+
+    The number of places stands for no neighbour.
 
     Examples
     --------
-    >>> connected(np.array([[1], [0], [3]])).tolist()
+    >>> connected(np.array([[1, 0, 3]])).tolist()
     [0, 0, 2]
     """
-    n = len(beside)
+    n = beside.shape[1]
     island = np.arange(n + 1)
     while beside.size:
-        least = np.minimum(island[:n], island[beside].min(axis=1))
+        least = np.minimum(island[:n], island[beside].min(axis=0))
         least = least[least]
         if np.array_equal(least, island[:n]):
             break

@@ -22,7 +22,7 @@ BoolArray = npt.NDArray[np.bool_]
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 
-_AT_ONCE = 128  # images whose masks stay in the cache
+_AT_ONCE = 256  # images whose masks stay in the cache
 
 
 def tailcuts(
@@ -111,16 +111,17 @@ def choose(
     top = np.flatnonzero(above(images, high))
     row = top // max(pixels, 1)
     top += row  # rows have one place more from here on
-    beside = camera.table[top - row * (pixels + 1)] + (row * (pixels + 1))[:, None]
+    first = row * (pixels + 1)
+    beside = camera.table[:, top - first] + first
     marks = np.zeros(flat.shape, bool)
     if least > 0:
         marks[top] = True
-        keep = marks[beside].sum(axis=1) >= least
+        keep = np.add.reduce(marks.view(np.uint8)[beside], axis=0) >= least
         marks[top] = False
-        row, top, beside = row[keep], top[keep], beside[keep]
+        row, top, beside = row[keep], top[keep], beside[:, keep]
     near = _reached(flat, beside, row, low=low)
     marks[beside[near]] = True
-    marks[top if isolated else top[near.any(axis=1)]] = True
+    marks[top if isolated else top[near.any(axis=0)]] = True
     found = np.flatnonzero(marks)
     found -= found // (pixels + 1)
     return found
@@ -150,6 +151,6 @@ def _reached(flat: Float32Array, beside: npt.NDArray[Any], row: npt.NDArray[Any]
         return same
     wide = np.full((len(low), low.shape[1] + 1), np.inf)
     wide[:, :-1] = low
-    pixel = beside - (row * wide.shape[1])[:, None]
-    made: BoolArray = flat[beside] >= wide[row[:, None] if len(low) > 1 else 0, pixel]
+    pixel = beside - row * wide.shape[1]
+    made: BoolArray = flat[beside] >= wide[row if len(low) > 1 else 0, pixel]
     return made
