@@ -1,1 +1,1 @@
-"""Gamma-ray telescopes: camera images to gamma-ray alerts."""
+"""Gamma-ray telescopes: camera images to reconstructed events, and events to statements about the sky."""

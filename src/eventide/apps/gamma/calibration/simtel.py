@@ -1,4 +1,4 @@
-"""Waveforms and calibrations from files of sim_telarray (needs eventio: ``pip install eventio``)."""
+"""Waveforms and calibrations from files of sim_telarray (needs eventio: ``pip install 'eventide[gamma-simtel]'``)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def read_simtel(path: str | Path) -> Iterator[TelescopeEvent]:
         import eventio
     except ImportError:
         msg = "files of sim_telarray are read with eventio, which is not installed"
-        raise MissingDependencyError(msg, hint="pip install eventio") from None
+        raise MissingDependencyError(msg, hint="pip install 'eventide[gamma-simtel]'") from None
     try:
         with eventio.SimTelFile(str(path)) as file:
             cameras = {tel: _camera(tel, found) for tel, found in file.telescope_descriptions.items()}
