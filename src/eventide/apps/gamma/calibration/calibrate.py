@@ -96,12 +96,17 @@ def calibrate(
     # Counts are whole numbers: above a threshold is above its floor, which float32 has.
     limit = np.float32(np.floor(threshold) if waveforms.dtype == np.uint16 else threshold)
     beside = extractor == "neighbor_peak"
+    correction = integration_correction(given, width=width, shift=shift)
     if have_compiler():
         from eventide.apps.gamma.calibration.extract_loops import extract_all
 
+        # No sum of neighbours can get beyond float32 then, and none of infinities be NaN.
+        most = float(np.abs(given.factor).max()) * (65535.0 + float(np.abs(given.pedestal).max()))
+        finite = waveforms.dtype == np.uint16 and most < 1e30
         extract_all(
-            waveforms, -1 if gain is None else gain, limit, given.pedestal, given.factor, given.broken, beside, width,
-            shift, local_weight, given.rate, given.camera.starts, given.camera.neighbours, chosen, charge, time,
+            waveforms, -1 if gain is None else gain, limit, given.pedestal, given.factor, given.broken, finite, beside,
+            width, shift, local_weight, given.rate, np.ascontiguousarray(given.camera.table.T), correction,
+            given.time_shift, chosen, charge, time,
         )  # fmt: skip
     else:
         for begin in range(0, events, _AT_ONCE):
@@ -111,14 +116,11 @@ def calibrate(
             r1 = to_r1(rows, given, chosen[some])
             bad = given.broken[chosen[some], np.arange(pixels)]
             peak = neighbor_peak(given.camera, r1, local_weight=local_weight, broken=bad) if beside else local_peak(r1)
-            charge[some], time[some] = around(r1, peak, width=width, shift=shift, rate=given.rate)
-    pixel = np.arange(pixels)
+            light, late = around(r1, peak, width=width, shift=shift, rate=given.rate)
+            charge[some] = light * correction[chosen[some]]
+            time[some] = late - given.time_shift[chosen[some], np.arange(pixels)]
     if samples == 1:  # sums of the camera itself: nothing to place a window about
         charge, time = to_r1(waveforms, given, chosen)[..., 0], np.zeros_like(time)
-    else:
-        factor = integration_correction(given, width=width, shift=shift)[chosen]
-        charge = (charge * factor).astype(np.float32)
-        time -= given.time_shift[chosen, pixel]
     for rows in (charge, time):
         mend(given.camera, rows, given.broken[0 if gain is None else gain])
     return Images(charge, time, chosen)
