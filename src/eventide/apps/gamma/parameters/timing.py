@@ -2,11 +2,12 @@
 
 The line minimises the sum of the smallest squared residuals of 85 % of the pixels (least trimmed squares; ctapipe's
 ``timing_parameters`` has the same aim). ctapipe starts from five random pairs of pixels, so that two calls on one image
-may differ; here the starts are fixed by the number of pixels, and nothing but the image itself decides.
+may differ; here nothing but the image itself decides.
 
-For a given slope the pixels that count lie side by side when sorted by residual, so the best intercept is found exactly
-by sums over all such runs. From each start, slope and run are improved in turn until the sum does not get smaller
-(P. Rousseeuw and K. Van Driessen, "Computing LTS regression for large data sets", 2006, with that intercept adjusted).
+For a given slope the pixels that count lie side by side when sorted by residual. Of up to `EXACT` pixels the best line
+is found among all such runs of all slopes (`sweep`). Of more it is looked for from fixed starts, as many for every
+image: from each, slope and run are improved in turn until the sum does not get smaller (P. Rousseeuw and K. Van
+Driessen, "Computing LTS regression for large data sets", 2006).
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from eventide.apps.gamma.parameters.chosen import Chosen, chosen
 from eventide.apps.gamma.parameters.columns import column_names
 from eventide.apps.gamma.parameters.hillas import hillas
 from eventide.apps.gamma.parameters.statistics import statistics
+from eventide.apps.gamma.parameters.sweep import sweep
 from eventide.kernel.compiled import have_compiler
 
-__all__ = ["SHARE", "STARTS", "STEPS", "fit_lines", "pairs", "times_of", "timing"]
+__all__ = ["EXACT", "SHARE", "STARTS", "STEPS", "fit_lines", "pairs", "times_of", "timing"]
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
@@ -36,6 +38,9 @@ SHARE = 0.85
 
 STARTS = 16
 """Pairs of pixels from which a line starts, besides the line through all."""
+
+EXACT = 128
+"""Pixels up to which the line is the best there is."""
 
 STEPS = 20
 """Improvements of a line at most."""
@@ -134,12 +139,16 @@ def fit_lines(x: Float64Array, y: Float64Array, starts: Int64Array) -> Float64Ar
     if have_compiler():
         from eventide.apps.gamma.parameters.timing_loops import fit_all
 
-        fit_all(x, y, starts, pairs(), out)
+        fit_all(x, y, starts, pairs(), EXACT, out)
         return out
     counts = np.diff(starts)
+    few = np.flatnonzero((counts > 2) & (counts <= EXACT))
+    best = np.zeros(len(counts))
+    best[few] = sweep(x, y, starts[few], counts=counts[few], share=SHARE)
     for n, rows in _of_one_size(counts):
         at = starts[rows][:, None] + np.arange(n)
-        out[rows] = _fit_many(x[at], y[at])
+        slopes = best[rows][:, None] if n <= EXACT else _starts(x[at], y[at])
+        out[rows] = _fit_many(x[at], y[at], np.where(np.isfinite(slopes), slopes, 0.0))
     return out
 
 
@@ -166,12 +175,9 @@ def _of_one_size(counts: Int64Array) -> Iterator[tuple[int, Int64Array]]:
             yield n, rows[begin : begin + most]
 
 
-def _fit_many(x: Float64Array, y: Float64Array) -> Float64Array:
-    """Fit lines to rows of equally many points; the twin of `timing_loops.fit_one`."""
-    rows, n = x.shape
-    h = int(SHARE * n)
-    every = np.ones((rows, n), bool)
-    slopes = [_line(x, y, every, count=n)[0]]
+def _starts(x: Float64Array, y: Float64Array) -> Float64Array:
+    n = x.shape[1]
+    slopes = [_line(x, y, np.ones(x.shape, bool), count=n)[0]]
     for one, two in pairs().tolist():
         i = (one * n) >> 32
         j = (two * (n - 1)) >> 32
@@ -179,9 +185,16 @@ def _fit_many(x: Float64Array, y: Float64Array) -> Float64Array:
         dx = x[:, j] - x[:, i]
         with np.errstate(all="ignore"):
             slopes.append((y[:, j] - y[:, i]) / dx)
-    slope = np.stack(slopes, axis=1).reshape(-1)
-    slope = np.where(np.isfinite(slope), slope, 0.0)
-    xs, ys = (np.repeat(a, len(slopes), axis=0) for a in (x, y))
+    return np.stack(slopes, axis=1)
+
+
+def _fit_many(x: Float64Array, y: Float64Array, starts: Float64Array) -> Float64Array:
+    """Fit lines to rows of equally many points, each from its slopes; the twin of `timing_loops.fit_one`."""
+    rows, n = x.shape
+    h = int(SHARE * n)
+    each = starts.shape[1]
+    slope = starts.reshape(-1)
+    xs, ys = (np.repeat(a, each, axis=0) for a in (x, y))
     best = [np.full(len(slope), value) for value in (np.nan, np.nan, np.inf)]
     live = np.arange(len(slope))
     for _ in range(STEPS):
@@ -193,7 +206,7 @@ def _fit_many(x: Float64Array, y: Float64Array) -> Float64Array:
         slope[live] = a[better]
         if not live.size:
             break
-    a, b, error = (values.reshape(rows, len(slopes)) for values in best)
+    a, b, error = (values.reshape(rows, each) for values in best)
     which = np.argmin(error, axis=1)
     a, b, error = (values[np.arange(rows), which] for values in (a, b, error))
     residual = y - (x * a[:, None] + b[:, None])

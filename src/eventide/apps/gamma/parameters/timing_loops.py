@@ -6,42 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from eventide.apps.gamma.parameters.sweep_loops import sort, sweep
 from eventide.kernel.compiled import compiled
 
 __all__ = ["fit_all"]
 
 _SHARE, _STEPS = 0.85, 20
 _EPS = 4.440892098500626e-16
-_RUN = 8
-
-
-@compiled
-def sort(values: Any, order: Any, other: Any, count: int) -> None:
-    """Sort the numbers 0 to count by their values; equal values keep their order. `other` is scratch."""
-    for begin in range(0, count, _RUN):
-        end = min(begin + _RUN, count)
-        for i in range(begin, end):
-            v = values[i]
-            j = i
-            while j > begin and values[order[j - 1]] > v:
-                order[j] = order[j - 1]
-                j -= 1
-            order[j] = i
-    width = _RUN
-    while width < count:
-        for begin in range(0, count, 2 * width):
-            middle, end = min(begin + width, count), min(begin + 2 * width, count)
-            i, j = begin, middle
-            for k in range(begin, end):
-                if i < middle and (j >= end or values[order[i]] <= values[order[j]]):
-                    other[k] = order[i]
-                    i += 1
-                else:
-                    other[k] = order[j]
-                    j += 1
-        for k in range(count):
-            order[k] = other[k]
-        width *= 2
 
 
 @compiled
@@ -71,6 +42,7 @@ def step(x: Any, y: Any, slope: float, h: Any, r: Any, order: Any, other: Any, w
     n = x.size
     for k in range(n):
         r[k] = y[k] - slope * x[k]
+        order[k] = k
     sort(r, order, other, n)
     middle = r[order[n // 2]]
     s1, s2 = 0.0, 0.0
@@ -106,18 +78,20 @@ def step(x: Any, y: Any, slope: float, h: Any, r: Any, order: Any, other: Any, w
 
 
 @compiled
-def fit_one(x: Any, y: Any, pairs: Any, r: Any, order: Any, other: Any, which: Any, out: Any) -> None:
+def fit_one(x: Any, y: Any, starts: Any, exact: int, r: Any, order: Any, other: Any, which: Any, out: Any) -> None:
     """Write slope, intercept, deviation of all points, and the sum that was minimised."""
     n = x.size
-    h = np.int64(_SHARE * n)
+    h: Any = np.int64(_SHARE * n)
     which[:] = True
     best_a, best_b, best = np.nan, np.nan, np.inf
-    for s in range(pairs.shape[0] + 1):
-        if s == 0:
+    for s in range(1 if n <= exact else starts.shape[0] + 1):
+        if n <= exact:
+            slope = sweep(x, y, h)
+        elif s == 0:
             slope = line(x, y, which, n)[0]
         else:
-            i = (pairs[s - 1, 0] * n) >> 32
-            j = (pairs[s - 1, 1] * (n - 1)) >> 32
+            i = (starts[s - 1, 0] * n) >> 32
+            j = (starts[s - 1, 1] * (n - 1)) >> 32
             if j >= i:
                 j += 1
             dx = x[j] - x[i]
@@ -142,15 +116,15 @@ def fit_one(x: Any, y: Any, pairs: Any, r: Any, order: Any, other: Any, which: A
 
 
 @compiled
-def fit_all(x: Any, y: Any, starts: Any, pairs: Any, out: Any) -> None:
+def fit_all(x: Any, y: Any, runs: Any, starts: Any, exact: int, out: Any) -> None:
     """Fit a line to each run of three points and more; what is written of the others stays as it is."""
     most = 0
-    for i in range(starts.size - 1):
-        most = max(most, starts[i + 1] - starts[i])
+    for i in range(runs.size - 1):
+        most = max(most, runs[i + 1] - runs[i])
     r = np.empty(most, np.float64)
     order, other, which = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.bool_)
-    for i in range(starts.size - 1):
-        begin, end = starts[i], starts[i + 1]
+    for i in range(runs.size - 1):
+        begin, end = runs[i], runs[i + 1]
         n = end - begin
         if n > 2:
-            fit_one(x[begin:end], y[begin:end], pairs, r[:n], order[:n], other[:n], which[:n], out[i])
+            fit_one(x[begin:end], y[begin:end], starts, exact, r[:n], order[:n], other[:n], which[:n], out[i])
