@@ -92,6 +92,7 @@ def test_definitions_that_are_none(tmp_path, text, reason):
         ([0, 1], [0, 1], {"neighbours": [[2], []]}, "outside 0 to 1"),
         ([0, 1], [0, 1], {"neighbours": [[0], []]}, "a pixel itself"),
         ([0, 1], [0, 1], {"neighbours": [["b"], []]}, "pixel numbers"),
+        (range(70), range(70), {"neighbours": [range(1, 70), *([0] for _ in range(69))]}, "more than 64"),
     ],
 )
 def test_cameras_that_are_none(x, y, options, reason):

@@ -13,11 +13,14 @@ import numpy.typing as npt
 
 from eventide.errors import DataError
 
-__all__ = ["border", "neighbours_from_lists", "neighbours_from_positions", "padded"]
+__all__ = ["MOST_NEIGHBOURS", "border", "neighbours_from_lists", "neighbours_from_positions", "padded"]
 
 Int32Array = npt.NDArray[np.int32]
 Float64Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+
+MOST_NEIGHBOURS = 64
+"""Neighbours that a pixel can have."""
 
 _ROWS = 256
 
@@ -77,7 +80,7 @@ def neighbours_from_lists(lists: Sequence[Sequence[int]]) -> tuple[Int32Array, I
     Raises
     ------
     DataError
-        A pixel is unknown, its own neighbour, or a neighbour of one that is not its neighbour.
+        A pixel is unknown, its own neighbour, or a neighbour of one that is not its neighbour; or it has too many.
 
     Examples
     --------
@@ -94,6 +97,9 @@ def neighbours_from_lists(lists: Sequence[Sequence[int]]) -> tuple[Int32Array, I
         msg = f"neighbours name pixels outside 0 to {n - 1}, or a pixel itself"
         raise DataError(msg, hint="pixels are numbered from 0 in the order of their positions")
     starts, pixels = _lists(pairs, n)
+    if np.diff(starts).max(initial=0) > MOST_NEIGHBOURS:
+        msg = f"pixel {int(np.diff(starts).argmax())} has more than {MOST_NEIGHBOURS} neighbours"
+        raise DataError(msg, hint="neighbours are the pixels that touch")
     if len(pixels) != len(np.unique(pairs[0] * n + pairs[1])):
         msg = "neighbours are not mutual: some pixel is in the list of one that is not in its own list"
         raise DataError(msg, hint="leave the lists out, they are then computed from the positions")

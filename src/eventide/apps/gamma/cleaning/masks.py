@@ -123,8 +123,8 @@ def connected(beside: Int64Array) -> Int64Array:
     n = beside.shape[1]
     island = np.arange(n + 1)
     while beside.size:
-        least = np.minimum(island[:n], island[beside].min(axis=0))
-        least = least[least]
+        least = np.minimum(island[:n], island.take(beside).min(axis=0))
+        least = least.take(least.take(least))
         if np.array_equal(least, island[:n]):
             break
         island[:n] = least

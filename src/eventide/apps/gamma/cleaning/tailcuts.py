@@ -112,11 +112,11 @@ def choose(
     row = top // max(pixels, 1)
     top += row  # rows have one place more from here on
     first = row * (pixels + 1)
-    beside = camera.table[:, top - first] + first
+    beside = camera.table.take(top - first, axis=1) + first
     marks = np.zeros(flat.shape, bool)
     if least > 0:
         marks[top] = True
-        keep = np.add.reduce(marks.view(np.uint8)[beside], axis=0) >= least
+        keep = np.add.reduce(marks.view(np.uint8).take(beside), axis=0, dtype=np.uint8) >= least
         marks[top] = False
         row, top, beside = row[keep], top[keep], beside[:, keep]
     near = _reached(flat, beside, row, low=low)
@@ -147,7 +147,7 @@ def _some(thresholds: Float64Array, some: slice) -> Float64Array:
 def _reached(flat: Float32Array, beside: npt.NDArray[Any], row: npt.NDArray[Any], *, low: Float64Array) -> BoolArray:
     least = low.min(initial=np.inf)
     if least == low.max(initial=-np.inf) and np.float32(least) == least:
-        same: BoolArray = flat[beside] >= np.float32(least)
+        same: BoolArray = flat.take(beside) >= np.float32(least)
         return same
     wide = np.full((len(low), low.shape[1] + 1), np.inf)
     wide[:, :-1] = low

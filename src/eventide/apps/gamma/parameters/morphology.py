@@ -35,7 +35,7 @@ def morphology(camera: Camera, pixels: Chosen) -> list[Float64Array]:
     n, places = len(pixels.counts), camera.pixels + 1
     place = np.full(n * places, len(pixels.row), np.int64)
     place[pixels.row * places + pixels.pixel] = np.arange(len(pixels.row))
-    island = connected(place[pixels.row * places + camera.table[:, pixels.pixel]])
+    island = connected(place.take(pixels.row * places + camera.table.take(pixels.pixel, axis=1)))
     sizes = np.bincount(island, minlength=len(island))
     first = sizes > 0
     return [
