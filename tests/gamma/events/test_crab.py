@@ -8,12 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import eventide as ev
 from eventide.apps.gamma.science.alerts import alert_rows
 from eventide.apps.gamma.science.crab import CRAB, crab, fact_runs, flare, merged, streamed
-from eventide.apps.gamma.science.false_alarms import false_alarms, scramble
-from eventide.apps.gamma.science.rolling import SCALES
+from eventide.apps.gamma.science.false_alarms import count_alarms, false_alarms, scramble
+from eventide.apps.gamma.science.rolling import SCALES, watch
+from eventide.apps.gamma.science.significance import pre_trial
 from eventide.errors import DataError
-from eventide.model.time import duration
+from eventide.model.time import EVENT_TIME, duration
 
 MINUTE = 60_000_000_000
 
@@ -74,11 +76,24 @@ def test_a_flare_is_alerted_within_its_ten_minutes(runs, plain):
 
 
 def test_background_alone_makes_no_alert():
-    scales = tuple(duration(s) for s in SCALES)
-    times, region = scramble(1351 / 5 / 10.13, hours=1000, n_off=5, seed=11)
-    found = false_alarms(times, region, hours=1000, scales=scales, n_off=5, level=5.0)
+    found = false_alarms(hours=1000, rate=1351 / 5 / 10.13, seed=11)
     assert found.per_100_hours < 1
     assert max(found.looks) < 12
+    assert found.events == pytest.approx(160_000, rel=0.02)
+
+
+def test_alarms_are_counted_as_the_stream_makes_them():
+    times, region = scramble(600.0, hours=6, n_off=5, seed=2)
+    times, region = np.append(times, times[-1] + 10**9 * np.arange(1, 40)), np.append(region, np.zeros(39, np.int8))
+    scales = tuple(duration(s) for s in SCALES)
+    level = pre_trial(3.0, 1.0)
+    found = count_alarms(times, region, hours=6, scales=scales, n_off=5, level=level)
+    events = pa.table([pa.array(times).cast(EVENT_TIME), pa.array(region)], names=["time", "region"])
+    # A period so short that there is a single trial.
+    alerts = ev.fetch(watch(ev.from_table(events).event_time("time"), CRAB, threshold=3.0, period="1ms"))
+    scale = alerts["scale"].cast(pa.int64()).to_pylist()
+    assert [scale.count(s) for s in scales] == found.alarms
+    assert sum(found.alarms) > 10
 
 
 def test_absent_data_says_where_to_point(tmp_path):

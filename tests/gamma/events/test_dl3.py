@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eventide as ev
+from eventide.apps.gamma.dl3.export import export_runs, runs_of
 from eventide.apps.gamma.dl3.fits import FitsTable, read_fits, write_fits
 from eventide.apps.gamma.dl3.gadf import DL3_EVENTS, Run, read_run, write_run
 from eventide.apps.gamma.dl3.timescale import from_utc, to_utc
@@ -275,3 +276,17 @@ def test_names_cannot_break_a_packet():
     root = ElementTree.fromstring(voevents(alert, stream="a/b")[0])
     assert root.findtext(".//Name") == "<a>&\"'"
     assert json.loads(gcn_notices(alert, mission="x")[0])["event_name"] == [odd["source"]]
+
+
+def test_streamed_events_become_a_file_a_run(data_dir, tmp_path):
+    runs = fact_runs(data_dir / "gamma" / "fact_dl3")[:4]
+    events = ev.fetch(ev.from_table(merged(runs)).event_time("time"))
+    made = export_runs(runs_of(events, {r.obs_id: r.gti for r in runs}, header={"TELESCOP": "FACT"}), tmp_path / "out")
+    assert [p.name for p in made] == [f"run_{r.obs_id}.fits" for r in sorted(runs, key=lambda r: r.obs_id)]
+    for path in made:
+        back = read_run(path)
+        (run,) = [r for r in runs if r.obs_id == back.obs_id]
+        assert back.events.num_rows == run.events.num_rows
+        assert back.ontime == pytest.approx(run.ontime, abs=1e-6)
+    with pytest.raises(SchemaError):
+        runs_of(events.drop_columns("ra"), {})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -19,6 +21,11 @@ __all__ = ["load", "save"]
 _FORM = "eventide-forest-1"
 _ARRAYS = ("starts", "feature", "threshold", "kid", "value")
 _MOST_BYTES = 1 << 32
+_DAMAGED = (
+    *(AttributeError, EOFError, KeyError, MemoryError, OSError, RuntimeError, TypeError, ValueError),
+    *(struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
+"""What reading an archive of numpy may raise when it is none."""
 
 
 def save(forest: Forest, path: str | Path) -> None:
@@ -76,16 +83,7 @@ def load(path: str | Path) -> Forest:
     except DataError as error:
         msg = f"{path}: {error.message}"
         raise DataError(msg, hint=error.hint) from None
-    except (
-        KeyError,
-        ValueError,
-        TypeError,
-        EOFError,
-        OSError,
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-    ) as error:
+    except _DAMAGED as error:
         if isinstance(error, OSError) and not Path(path).is_file():
             msg = f"{path}: there is no such file"
             raise DataError(msg, hint="give the path of a file that was saved with models.files.save") from None

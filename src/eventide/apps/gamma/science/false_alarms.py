@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from eventide.apps.gamma.science.regions import ON
+from eventide.apps.gamma.science.rolling import SCALES
 from eventide.apps.gamma.science.significance import p_value
 from eventide.apps.gamma.science.windows import rising_edges, window_counts
 from eventide.errors import UsageError
 from eventide.model.batch import Int64Array
+from eventide.model.time import duration
 
-__all__ = ["FalseAlarms", "false_alarms", "scramble"]
+__all__ = ["FalseAlarms", "count_alarms", "false_alarms", "scramble"]
 
 _HOUR = 3_600_000_000_000
 
@@ -75,7 +79,7 @@ def scramble(rate: float, *, hours: float, n_off: int, seed: int) -> tuple[Int64
     return times, random.integers(ON, n_off + 1, count).astype(np.int8)
 
 
-def false_alarms(
+def count_alarms(
     times: Int64Array, region: npt.NDArray[np.int8], *, hours: float, scales: tuple[int, ...], n_off: int, level: float
 ) -> FalseAlarms:
     """Count the alerts in events without a source, as `watch` would make them.
@@ -96,8 +100,7 @@ def false_alarms(
     Examples
     --------
     >>> times, region = scramble(30.0, hours=50, n_off=5, seed=1)
-    >>> found = false_alarms(times, region, hours=50, scales=(10**10, 10**12), n_off=5, level=5.0)
-    >>> found.alarms
+    >>> count_alarms(times, region, hours=50, scales=(10**10, 10**12), n_off=5, level=5.0).alarms
     [0, 0]
     """
     counts = window_counts(times, region == ON, since=0, scales=scales, alpha=1.0 / n_off)
@@ -109,6 +112,40 @@ def false_alarms(
         looks.append(_rises(values, 3.0) / (p_value(3.0) * hours * _HOUR / scale))
     largest = counts.significance.max(axis=0, initial=0.0).tolist()
     return FalseAlarms(hours, int(times.size), alarms, 100.0 * sum(alarms) / hours, looks, largest)
+
+
+def false_alarms(
+    hours: float = 1000.0,
+    *,
+    rate: float = 26.7,
+    n_off: int = 5,
+    scales: Sequence[str | timedelta] = SCALES,
+    level: float = 5.0,
+    seed: int = 1,
+) -> FalseAlarms:
+    """Watch scrambled background for a while and count the alerts.
+
+    Parameters
+    ----------
+    hours
+        For how long.
+    rate
+        Background events per hour in one region; that of FACT's Crab runs.
+    n_off, scales
+        As for `watch`.
+    level
+        Significance of a window that makes an alert, before trials. `watch` asks for more: what is left after trials.
+    seed
+        The same for the same events.
+
+    Examples
+    --------
+    >>> false_alarms(hours=100).per_100_hours < 1
+    True
+    """
+    lengths = tuple(sorted({duration(s, what="scale") for s in scales}))
+    times, region = scramble(rate, hours=hours, n_off=n_off, seed=seed)
+    return count_alarms(times, region, hours=hours, scales=lengths, n_off=n_off, level=level)
 
 
 def _rises(values: npt.NDArray[np.float64], level: float) -> int:
