@@ -71,6 +71,7 @@ def test_says_what_plain_walks_say(seed):
     assert found == pytest.approx(wanted, abs=1e-12)
     assert np.array_equal(forest.predict(rows, compiled=have_compiler()), found)
     assert np.array_equal(np.concatenate([forest.predict(r[None]) for r in rows]), found)
+    assert np.array_equal(np.concatenate([forest.predict(r) for r in np.split(rows, 30)]), found)
 
 
 def test_rows_that_are_no_numbers_get_none():

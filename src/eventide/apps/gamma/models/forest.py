@@ -28,6 +28,8 @@ LINKS = ("identity", "logistic", "exp", "exp10")
 """What is done with the sum of the trees."""
 
 _MOST_NODES = 1 << 31
+_FEW = 8
+"""Fewer rows than this go down all trees at once, instead of all rows down one tree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +175,7 @@ class Forest:
         bad = ~np.isfinite(table).all(axis=1)
         out = np.zeros(table.shape[0])
         if have_compiler() if compiled is None else compiled:
-            from eventide.apps.gamma.models.forest_loops import walk_loop
-
-            walk_loop(table, self.starts, self.depths, self.feature, self.threshold, self.kid, self.value, out)
+            self._run(table, out)
         else:
             self._walk(table, out)
         out *= self.scale
@@ -184,6 +184,16 @@ class Forest:
             out = _linked(out, self.link)
         out[bad] = np.nan
         return out
+
+    def _run(self, table: npt.NDArray[Any], out: FloatArray) -> None:
+        from eventide.apps.gamma.models.forest_loops import walk_few_loop, walk_loop
+
+        nodes = self.feature, self.threshold, self.kid, self.value
+        roots, depths = self.starts[:-1], self.depths
+        if table.shape[0] < _FEW:
+            walk_few_loop(table, roots, int(depths.max()), *nodes, out)
+        else:
+            walk_loop(table, roots, depths, *nodes, out)
 
     def _walk(self, table: npt.NDArray[Any], out: FloatArray) -> None:
         row = np.arange(table.shape[0])

@@ -46,6 +46,11 @@ class Pointing:
             setattr(out, name, getattr(self, name)[rows])
         return out
 
+    @property
+    def parts(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Return the sines and cosines: of the altitude, then of the azimuth."""
+        return self._up, self._level, self._east, self._north
+
     def vectors(self, fov_lon: FloatArray, fov_lat: FloatArray) -> FloatArray:
         """Return unit vectors (n, 3) in the ground frame of positions in the fields of view, radians."""
         cos = np.cos(fov_lat)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eventide.apps.gamma.stereo.frames import Pointing
+from eventide.apps.gamma.stereo.lines import Lines, lines_of
 from eventide.errors import UsageError
 from eventide.kernel.compiled import have_compiler
 from eventide.kernel.keyed.segments import ranges
@@ -191,14 +192,14 @@ def _reconstruct(
     n_tels = np.bincount(owner, minlength=events)
     offsets = np.concatenate(([0], np.cumsum(n_tels)))
     array = Pointing(*pointing)
-    lines = _lines(images, keep, owner, array=array)
+    lines = _lines(images, keep, owner, array=array, fast=fast)
     with np.errstate(all="ignore"):
         direction, uncert = _directions(lines.normals, lines.weights, offsets, fast=fast)
-        sums = _sums(_terms(lines), offsets, fast=fast)
+        sums = _sums(lines.terms, offsets, fast=fast)
         tilted_x, tilted_y = _meet_in_plane(sums[:5])
         core_x, core_y = array.ground(tilted_x, tilted_y)
-        h_max = _meet_in_space(sums[5:14]) + height
-        intensity = sums[14] / n_tels
+        h_max = _meet_in_space(sums[5:]) + height
+        intensity = np.bincount(owner, images.intensity[keep], events) / n_tels
         alt = np.degrees(np.arctan2(direction[:, 2], np.hypot(direction[:, 0], direction[:, 1])))
         az = np.degrees(-np.arctan2(direction[:, 1], direction[:, 0])) % 360.0
     columns = [alt, az, uncert, core_x, core_y, tilted_x, tilted_y, h_max, intensity]
@@ -206,22 +207,10 @@ def _reconstruct(
     return Geometry(valid, n_tels, *(np.where(valid, c, np.nan) for c in columns))
 
 
-@dataclass(frozen=True, slots=True)
-class _Lines:
-    """Of every image: the normal of its plane, line of sight, axis on the tilted plane, place there, weight."""
-
-    normals: FloatArray
-    sight: FloatArray
-    axis: tuple[FloatArray, FloatArray]
-    place: tuple[FloatArray, FloatArray]
-    position: FloatArray
-    weights: FloatArray
-    intensity: FloatArray
-
-
-def _lines(images: Images, keep: BoolArray, owner: Int64Array, *, array: Pointing) -> _Lines:
+def _lines(images: Images, keep: BoolArray, owner: Int64Array, *, array: Pointing, fast: bool) -> Lines:
+    rows = slice(None) if keep.all() else keep
     lon, lat, psi, alt, az, radius = (
-        np.radians(v[keep]) for v in (images.fov_lon, images.fov_lat, images.psi, images.alt, images.az, images.radius)
+        np.radians(v[rows]) for v in (images.fov_lon, images.fov_lat, images.psi, images.alt, images.az, images.radius)
     )
     step = 0.1 * radius
     lon2, lat2 = lon + step * np.cos(psi), lat + step * np.sin(psi)
@@ -234,26 +223,12 @@ def _lines(images: Images, keep: BoolArray, owner: Int64Array, *, array: Pointin
     if other.any():
         from_, to = (aim.take(other).field(v[other]) for v in (sight, second))
         across[other], along[other] = to[0] - from_[0], to[1] - from_[1]
-    size = np.sqrt(along * along + across * across)
-    position = images.position[keep]
-    intensity = images.intensity[keep]
+    intensity = images.intensity[rows]
     with np.errstate(all="ignore"):
-        axis = along / size, across / size
-        weights = intensity * images.length[keep] / images.width[keep]
-    place = aim.plane(position)
-    return _Lines(np.cross(sight, second), sight, axis, place, position, weights, intensity)
-
-
-def _terms(lines: _Lines) -> FloatArray:
-    """Return what is added up over the images of an event: matrices and vectors of nearest points to lines."""
-    (u, v), (px, py) = lines.axis, lines.place
-    uu, uv, vv = u * u - 1.0, u * v, v * v - 1.0
-    x, y, z = lines.sight.T
-    a, b, c = lines.position.T
-    xx, yy, zz, xy, xz, yz = x * x - 1.0, y * y - 1.0, z * z - 1.0, x * y, x * z, y * z
-    plane = [uu, uv, vv, uu * px + uv * py, uv * px + vv * py]
-    space = [xx, yy, zz, xy, xz, yz, xx * a + xy * b + xz * c, xy * a + yy * b + yz * c, xz * a + yz * b + zz * c]
-    return np.array([*plane, *space, lines.intensity])
+        weights = intensity * images.length[rows] / images.width[rows]
+        return lines_of(
+            sight, second, axis=(along, across), position=images.position[rows], aim=aim, weights=weights, fast=fast
+        )
 
 
 def _meet_in_plane(sums: FloatArray) -> tuple[FloatArray, FloatArray]:
