@@ -67,7 +67,7 @@ def verify_images(data_dir: Path) -> dict[str, Any]:
 
     Returns
     -------
-    ``ok``; ``rows`` of golden parameters compared and ``masks`` that differ; ``columns``: for each the largest deviation,
+    ``ok``; ``rows`` of golden parameters and ``masks`` that differ; ``columns``: for each the largest deviation,
     relative (of widths absolute where that is less); ``telescopes`` and ``telescope_columns``: the same for calibrated
     images in the telescope frame; ``dl1``: images compared and the largest deviations of image (relative where above 1)
     and peak time (ns), or why there are none.
