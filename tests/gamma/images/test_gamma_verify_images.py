@@ -23,7 +23,9 @@ def test_golden_parameters(data_dir, compiled):
     assert found["ok"], found
     assert (found["rows"], found["masks"]) == (651, 0)
     assert len(found["columns"]) == 26
-    for name, deviation in found["columns"].items():
+    assert found["telescopes"] == 44
+    assert len(found["telescope_columns"]) == 6
+    for name, deviation in (found["columns"] | found["telescope_columns"]).items():
         limit = 1e-9 if "hillas" in name else 1e-6
         assert deviation <= (0 if "morphology" in name else limit), name
 

@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy.typing as npt
 
 from eventide.apps.gamma.calibration.calibrate import calibrate
 from eventide.apps.gamma.calibration.simtel import read_simtel
-from eventide.apps.gamma.cameras.camera import Camera
+from eventide.apps.gamma.cameras.camera import Camera, camera, in_telescope_frame
 from eventide.apps.gamma.cameras.definitions import read_definitions
 from eventide.apps.gamma.cleaning.tailcuts import tailcuts
 from eventide.apps.gamma.parameters.measure import tailcut
@@ -33,6 +34,9 @@ Float32Array = npt.NDArray[np.float32]
 
 _GOLDEN = "prod3_images_ctapipe-0.28.0.csv.gz"
 _IMAGES = "simtel_dl1_ctapipe-0.28.0.npz"
+_STEREO = "simtel_stereo_ctapipe-0.28.0.json"
+_FOCAL_LENGTHS = {"LSTCam_1855": 28.0, "LSTcam_1855": 28.0, "NectarCam_1855": 16.0}  # m
+_OTHERWISE_ORDERED = {"lst_muons_with_true_photons.simtel.zst"}  # its pixels are not those of the camera of that name
 _HILLAS = "camera_frame_hillas_"
 _COLUMNS = {
     "leak_pix1": "leakage_pixels_width_1",
@@ -63,9 +67,10 @@ def verify_images(data_dir: Path) -> dict[str, Any]:
 
     Returns
     -------
-    ``ok``; ``rows`` compared and ``masks`` that differ; ``columns``: for each the largest deviation, relative (of
-    widths absolute, m, where that is less); ``dl1``: telescope images compared and the largest deviations of image
-    (relative where above 1) and peak time (ns), or why there are none.
+    ``ok``; ``rows`` of golden parameters and ``masks`` that differ; ``columns``: for each the largest deviation,
+    relative (of widths absolute where that is less); ``telescopes`` and ``telescope_columns``: the same for calibrated
+    images in the telescope frame; ``dl1``: images compared and the largest deviations of image (relative where above 1)
+    and peak time (ns), or why there are none.
 
     Raises
     ------
@@ -74,13 +79,16 @@ def verify_images(data_dir: Path) -> dict[str, Any]:
     """
     folder = data_dir / "gamma"
     rows, masks, columns = _parameters(folder)
+    telescopes, seen = _telescopes(folder / "golden")
     dl1 = _calibration(folder)
-    good = not masks and all(deviation <= LIMITS[_group(name)] for name, deviation in columns.items())
+    good = not masks and all(found <= LIMITS[_group(name)] for name, found in (columns | seen).items())
     return {
-        "ok": good and rows > 0 and dl1.get("ok", True),
+        "ok": good and min(rows, telescopes) > 0 and dl1.get("ok", True),
         "rows": rows,
         "masks": masks,
         "columns": columns,
+        "telescopes": telescopes,
+        "telescope_columns": seen,
         "dl1": dl1,
     }
 
@@ -126,10 +134,10 @@ def _parameters(folder: Path) -> tuple[int, int, dict[str, float]]:
     events = paper_images(folder)
     lines = _read(folder / "golden" / _GOLDEN, lambda data: gzip.decompress(data).decode().splitlines())
     wrong, compared, largest = 0, 0, dict[str, float]()
-    for camera, cuts, rows in _sets(list(csv.DictReader(lines)), cameras):
+    for made, cuts, rows in _sets(list(csv.DictReader(lines)), cameras):
         images = np.array([events[int(row["event_index"])][int(row["tel_id"])] for row in rows])
-        masks = tailcuts(camera, images, **cuts)
-        found = tailcut(camera, images, **cuts)
+        masks = tailcuts(made, images, **cuts)
+        found = tailcut(made, images, **cuts)
         for i, row in enumerate(rows):
             wrong += hashlib.sha256(np.packbits(masks[i]).tobytes()).hexdigest()[:16] != row["mask_sha"]
             compared += 1
@@ -146,13 +154,13 @@ def _sets(
     by: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for row in rows:
         by.setdefault((row["camera"], row["picture"], row["boundary"], row["min_neighbors"]), []).append(row)
-    for (camera, picture, boundary, least), some in by.items():
+    for (name, picture, boundary, least), some in by.items():
         cuts = {
             "picture": float(picture),
             "boundary": float(boundary),
             "min_number_picture_neighbors": int(least),
         }
-        yield cameras[camera], cuts, some
+        yield cameras[name], cuts, some
 
 
 def _deviation(name: str, found: float, wanted: float) -> float:
@@ -166,6 +174,30 @@ def _deviation(name: str, found: float, wanted: float) -> float:
 
 def _group(name: str) -> str:
     return next((group for group in LIMITS if name.startswith((group, f"camera_frame_{group}"))), "hillas")
+
+
+def _telescopes(folder: Path) -> tuple[int, dict[str, float]]:
+    """Compare Hillas parameters of calibrated images in the telescope frame, cleaned as ctapipe does it by default."""
+    wanted = {
+        (event["file"], int(event["event_id"]), int(tel)): hillas
+        for event in _read(folder / _STEREO, json.loads)
+        for tel, hillas in event["hillas"].items()
+    }
+    compared, largest = 0, dict[str, float]()
+    with _archive(folder / _IMAGES) as found:
+        for i, row in enumerate(found["index"].tolist()):
+            hillas = wanted.get((row[0], int(row[2]), int(row[3])))
+            if hillas is None or row[0] in _OTHERWISE_ORDERED:
+                continue
+            x, y, area = found[f"geom_{row[4]}"]
+            seen = in_telescope_frame(camera(row[4], x, y, area=area), _FOCAL_LENGTHS[row[4]])
+            ours = tailcut(seen, found[f"image_{i:03d}"][None], groups=["hillas"])
+            compared += 1
+            for name, value in hillas.items():
+                column = f"hillas_{name}"
+                deviation = _deviation(column, float(ours[column][0]), float(value))
+                largest[column] = max(largest.get(column, 0.0), deviation)
+    return compared, largest
 
 
 def _calibration(folder: Path) -> dict[str, Any]:
@@ -200,12 +232,18 @@ def _calibration(folder: Path) -> dict[str, Any]:
 
 
 def _golden_images(path: Path) -> dict[tuple[str, int, int], tuple[Float32Array, Float32Array]]:
+    with _archive(path) as found:
+        return {
+            (str(row[0]), int(row[2]), int(row[3])): (found[f"image_{i:03d}"], found[f"peak_time_{i:03d}"])
+            for i, row in enumerate(found["index"])
+        }
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[Any]:
     try:
         with np.load(path) as found:
-            return {
-                (str(row[0]), int(row[2]), int(row[3])): (found[f"image_{i:03d}"], found[f"peak_time_{i:03d}"])
-                for i, row in enumerate(found["index"])
-            }
+            yield found
     except (OSError, ValueError, KeyError) as error:
         raise _unreadable(path, error) from None
 

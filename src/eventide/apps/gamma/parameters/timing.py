@@ -39,7 +39,7 @@ SHARE = 0.85
 STARTS = 16
 """Pairs of pixels from which a line starts, besides the line through all."""
 
-EXACT = 128
+EXACT = 64
 """Pixels up to which the line is the best there is."""
 
 STEPS = 20
