@@ -16,17 +16,17 @@ import pyarrow as pa
 from eventide import registry
 from eventide.apps.gamma.dl3.gadf import DL3_EVENTS, Run, read_run
 from eventide.apps.gamma.science.alerts import alert_rows
-from eventide.apps.gamma.science.regions import ON, OnOff
+from eventide.apps.gamma.science.regions import ON, OnOff, add_regions
 from eventide.apps.gamma.science.rolling import watch
 from eventide.apps.gamma.science.significance import li_ma
 from eventide.errors import DataError
 from eventide.model.aggregate import sum_
 from eventide.model.pipeline import pipeline
-from eventide.model.stream import Stream, read
+from eventide.model.stream import read
 from eventide.model.time import EVENT_TIME
 from eventide.model.window import global_window
 
-__all__ = ["CRAB", "Discovery", "Found", "add_regions", "crab", "discovery", "fact_runs", "flare", "merged", "streamed"]
+__all__ = ["CRAB", "Discovery", "Found", "crab", "discovery", "fact_runs", "flare", "merged", "streamed"]
 
 CRAB = OnOff(83.63308, 22.0145, radius=0.03**0.5, n_off=5, name="Crab")
 """The Crab Nebula with theta squared below 0.03 square degrees and five off regions."""
@@ -57,27 +57,6 @@ def merged(runs: list[Run]) -> pa.Table:
     """Return the events (`DL3_EVENTS`) of several runs in order of time."""
     events = pa.Table.from_batches([r.events.select(DL3_EVENTS.names) for r in runs], schema=DL3_EVENTS)
     return events.sort_by([("time", "ascending"), ("event_id", "ascending")])
-
-
-def add_regions(events: Stream, position: OnOff) -> Stream:
-    """Add the column ``region`` to a stream of `DL3_EVENTS`.
-
-    Examples
-    --------
-    >>> import eventide as ev
-    >>> columns = {"ra": [83.6], "dec": [22.0], "ra_pnt": [83.6], "dec_pnt": [21.4]}
-    >>> ev.fetch(add_regions(ev.from_table(columns), CRAB)).column("region").to_pylist()
-    [0]
-    """
-
-    def add(batch: pa.RecordBatch) -> pa.RecordBatch:
-        ra, dec, ra_pnt, dec_pnt = (
-            batch.column(n).cast(pa.float64()).fill_null(np.nan).to_numpy() for n in ("ra", "dec", "ra_pnt", "dec_pnt")
-        )
-        found = position.regions(ra, dec, ra_pnt=ra_pnt, dec_pnt=dec_pnt)
-        return batch.append_column("region", pa.array(found))
-
-    return events.map_batches(add, name="regions")
 
 
 @dataclass(frozen=True, slots=True)
