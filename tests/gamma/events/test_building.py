@@ -104,7 +104,8 @@ def engine(events, *, lateness, **options):
     stream = ev.read(MemorySource(events)).event_time("time", lateness=lateness)
     built = array_events(stream, **options)
     sinks = {p: MemorySink() for p in PORTS}
-    ev.run(*((built if p == "main" else built.side(p)).write(s) for p, s in sinks.items()))
+    result = ev.run(*((built if p == "main" else built.side(p)).write(s) for p, s in sinks.items()))
+    assert result.ledger_balanced
     return {p: s.table() for p, s in sinks.items()}
 
 

@@ -18,9 +18,10 @@ from eventide.apps.gamma.dl3.fits import FitsTable, read_fits, write_fits
 from eventide.apps.gamma.dl3.gadf import DL3_EVENTS, Run, read_run, write_run
 from eventide.apps.gamma.dl3.timescale import from_utc, to_utc
 from eventide.apps.gamma.science.alerts import example_alert
-from eventide.apps.gamma.science.crab import CRAB, add_regions, fact_runs, merged
+from eventide.apps.gamma.science.crab import CRAB, fact_runs, merged
 from eventide.apps.gamma.science.gcn import gcn_notices
 from eventide.apps.gamma.science.light_curve import light_curve, overlap
+from eventide.apps.gamma.science.regions import add_regions
 from eventide.apps.gamma.science.sky_map import plane, ring_map, sky_map
 from eventide.apps.gamma.science.voevent import voevents
 from eventide.errors import DataError, EventideError, SchemaError, UsageError
@@ -290,3 +291,9 @@ def test_streamed_events_become_a_file_a_run(data_dir, tmp_path):
         assert back.ontime == pytest.approx(run.ontime, abs=1e-6)
     with pytest.raises(SchemaError):
         runs_of(events.drop_columns("ra"), {})
+
+
+def test_packets_are_valid():
+    voeventparse = pytest.importorskip("voeventparse", reason="voevent-parse is not installed")
+    (packet,) = voevents(example_alert(), stream="example/gamma")
+    voeventparse.assert_valid_as_v2_0(voeventparse.loads(packet))

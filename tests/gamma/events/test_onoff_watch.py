@@ -11,14 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eventide as ev
+from eventide.apps.gamma.science.alerts import ALERTS
 from eventide.apps.gamma.science.regions import OnOff
-from eventide.apps.gamma.science.rolling import SCALES, watch
+from eventide.apps.gamma.science.rolling import CURVE, SCALES, watch
 from eventide.apps.gamma.science.significance import li_ma, pre_trial
 from eventide.connectors.memory import MemorySink, MemorySource
 from eventide.errors import PipelineError, SchemaError, UsageError
 from eventide.kernel.build import build_machine
 from eventide.model.machine import Step
 from eventide.model.time import EVENT_TIME, MAX_TIME, MIN_TIME, duration
+from eventide.testing.operators import OperatorSuite
 
 CRAB = OnOff(83.63308, 22.0145, radius=0.17, name="Crab")
 SECOND = 1_000_000_000
@@ -154,6 +156,31 @@ def test_goes_on_from_a_snapshot_at_any_step(night, data):
         a, b = ([e.batch for e in out if e.port == port and e.batch.num_rows] for out in (first, second))
         assert len(a) == len(b)
         assert all(x.equals(y) for x, y in zip(a, b, strict=True))
+
+
+class TestWatch(OperatorSuite):
+    keys = ()
+    forgets = False  # how many events there were is counted for ever
+
+    def events(self):
+        return nights().map(lambda night: night[0])
+
+    def apply(self, stream):
+        alerts = watch(stream, CRAB, scales=TWO, threshold=3.0, period="1m")
+        return {"alerts": alerts.select(*ALERT), "curve": alerts.side("curve").select(*CURVE_COLUMNS)}
+
+    def reference(self, events):
+        alerts, curve = naive(events, TWO, 3.0, 60 * SECOND)
+        return {"alerts": as_table(ALERT, ALERTS, alerts), "curve": as_table(CURVE_COLUMNS, CURVE, curve)}
+
+
+ALERT = ("time", "scale", "n_on", "n_off", "inputs")
+CURVE_COLUMNS = ("time", "n_on", "n_off", "best_scale", "best_n_on", "best_n_off", "best_significance")
+
+
+def as_table(names, schema, rows):
+    kinds = pa.schema([schema.field(n) for n in names])
+    return pa.table([pa.array([r[i] for r in rows], f.type) for i, f in enumerate(kinds)], schema=kinds)
 
 
 def test_late_events_leave_by_their_port():

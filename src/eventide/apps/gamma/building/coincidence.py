@@ -36,6 +36,11 @@ class Coincidences(NamedTuple):
         For each place in `order`, whether it repeats the telescope before it.
     first
         Time of the trigger that opened each event, ns.
+
+    Examples
+    --------
+    >>> coincide(np.array([5, 6, 90]), np.array([1, 2, 1]), window=10).sizes.tolist()
+    [2, 1]
     """
 
     order: Int64Array

@@ -61,6 +61,11 @@ class Building:
         The column that says which telescope.
     offsets
         By telescope, how far its clock is ahead, ns.
+
+    Examples
+    --------
+    >>> Building(200).schema(pa.schema([("tel_id", pa.int16())])).names
+    ['tel_id', 'event_time', 'event_id', 'n_tels']
     """
 
     window: int
@@ -99,6 +104,16 @@ class BuildingMachine:
     A trigger waits in time order until the watermark has passed it. Of the triggers passed, events are complete whose
     window ends before all triggers that may still come: those are emitted, the others stay open. An event is a function
     of the triggers from its first one on, and a complete one has all of them, so nothing depends on how they came.
+
+    Examples
+    --------
+    >>> schema = pa.schema([("time", EVENT_TIME), ("tel_id", pa.int16())])
+    >>> machine = Building(200)(ProcessContext((schema,), (), "time", ALL_GROUPS))
+    >>> rows = pa.record_batch([pa.array([1000, 1100]).cast(EVENT_TIME), pa.array([1, 2], pa.int16())], schema=schema)
+    >>> machine.push(Step(0, 0, rows, 1200)), machine.watermark
+    ([], 1000)
+    >>> [(emit.port, emit.batch.num_rows) for emit in machine.push(Step(1, 0, None, 2000))]
+    [('main', 2), ('array', 1)]
     """
 
     def __init__(self, plan: Building, context: ProcessContext) -> None:

@@ -42,6 +42,14 @@ def runs_of(
     ------
     SchemaError
         A column of `DL3_EVENTS` is missing.
+
+    Examples
+    --------
+    >>> from eventide.model.time import EVENT_TIME
+    >>> times, two = pa.array([10**18, 2 * 10**18]).cast(EVENT_TIME), pa.array([1.0, 2.0])
+    >>> events = pa.table([times, pa.array([4, 5]), pa.array([1, 2]), *[two] * 5], names=DL3_EVENTS.names)
+    >>> [run.events.num_rows for run in runs_of(events, {})]
+    [1, 1]
     """
     missing = [n for n in DL3_EVENTS.names if n not in events.schema.names]
     if missing:

@@ -55,6 +55,11 @@ class FitsTable:
         Other keywords, such as ``{"RA_PNT": 83.6}``.
     units
         Units of columns that have one.
+
+    Examples
+    --------
+    >>> FitsTable("GTI", {"START": np.zeros(1), "STOP": np.ones(1)}, units={"START": "s"}).header
+    {}
     """
 
     name: str

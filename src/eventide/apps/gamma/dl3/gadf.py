@@ -64,6 +64,11 @@ class Run:
         Share of the time in which events could be recorded (DEADC), 0 to 1.
     header
         Other keywords of the EVENTS table.
+
+    Examples
+    --------
+    >>> Run(pa.RecordBatch.from_pylist([], DL3_EVENTS), np.array([[0, 10**9]]), deadtime=0.9).livetime
+    0.9
     """
 
     events: pa.RecordBatch
@@ -193,6 +198,12 @@ def write_run(run: Run, *, telescope: str = "", creator: str = "eventide") -> by
     ------
     SchemaError
         Events lack a column, or are of several observations or pointings.
+
+    Examples
+    --------
+    >>> empty = Run(pa.RecordBatch.from_pylist([], DL3_EVENTS), np.array([[0, 10**9]]))
+    >>> [table.name for table in read_fits(write_run(empty))]
+    ['EVENTS', 'GTI']
     """
     events = run.events
     missing = [n for n in DL3_EVENTS.names if n not in events.schema.names]

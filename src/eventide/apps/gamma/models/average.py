@@ -16,7 +16,13 @@ Int64Array = npt.NDArray[np.int64]
 
 
 class Averages(NamedTuple):
-    """Weighted mean, weighted standard deviation and number of telescopes of every event."""
+    """Weighted mean, weighted standard deviation and number of telescopes of every event.
+
+    Examples
+    --------
+    >>> average(np.array([1.0, 3.0]), np.ones(2), np.array([0, 2]))
+    Averages(mean=array([2.]), std=array([1.]), n_tels=array([2]))
+    """
 
     mean: FloatArray
     std: FloatArray

@@ -70,6 +70,13 @@ def load(path: str | Path) -> Forest:
     ------
     DataError
         The file is none, or is damaged; whatever is in it, nothing of it is run.
+
+    Examples
+    --------
+    >>> load("nowhere.npz")
+    Traceback (most recent call last):
+    eventide.errors.DataError: nowhere.npz: there is no such file
+      hint: give the path of a file that was saved with models.files.save
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -46,6 +46,12 @@ class Tree:
         Numbers of the children; of no meaning for a leaf.
     value
         What a leaf says.
+
+    Examples
+    --------
+    >>> leaf = Tree(*(np.array([v]) for v in (-1, 0, 0, 0, 4.0)))
+    >>> leaf.value.tolist()
+    [4.0]
     """
 
     feature: npt.NDArray[Any]
@@ -82,6 +88,12 @@ class Forest:
     ------
     DataError
         These arrays are no forest: they would lead out of it, in a circle, or to a leaf that is not a number.
+
+    Examples
+    --------
+    >>> forest = forest_of([Tree(*(np.array([v]) for v in (-1, 0, 0, 0, 4.0)))], ["width"], base=1.0)
+    >>> forest.trees, forest.depths.tolist(), forest.predict([[0.5]]).tolist()
+    (1, [0], [5.0])
     """
 
     features: tuple[str, ...]

@@ -16,17 +16,17 @@ import pyarrow as pa
 from eventide import registry
 from eventide.apps.gamma.dl3.gadf import DL3_EVENTS, Run, read_run
 from eventide.apps.gamma.science.alerts import alert_rows
-from eventide.apps.gamma.science.regions import ON, OnOff
+from eventide.apps.gamma.science.regions import ON, OnOff, add_regions
 from eventide.apps.gamma.science.rolling import watch
 from eventide.apps.gamma.science.significance import li_ma
 from eventide.errors import DataError
 from eventide.model.aggregate import sum_
 from eventide.model.pipeline import pipeline
-from eventide.model.stream import Stream, read
+from eventide.model.stream import read
 from eventide.model.time import EVENT_TIME
 from eventide.model.window import global_window
 
-__all__ = ["CRAB", "Discovery", "Found", "add_regions", "crab", "discovery", "fact_runs", "flare", "merged", "streamed"]
+__all__ = ["CRAB", "Discovery", "Found", "crab", "discovery", "fact_runs", "flare", "merged", "streamed"]
 
 CRAB = OnOff(83.63308, 22.0145, radius=0.03**0.5, n_off=5, name="Crab")
 """The Crab Nebula with theta squared below 0.03 square degrees and five off regions."""
@@ -45,6 +45,13 @@ def fact_runs(folder: str | Path) -> list[Run]:
     ------
     DataError
         There is none.
+
+    Examples
+    --------
+    >>> fact_runs("nowhere")
+    Traceback (most recent call last):
+    eventide.errors.DataError: nowhere: there is no file *_dl3.fits or *_dl3.fits.gz
+      hint: set EVENTIDE_DATA to the folder that has gamma/fact_dl3
     """
     paths = sorted(Path(folder).glob("*_dl3.fits*"))
     if not paths:
@@ -54,30 +61,18 @@ def fact_runs(folder: str | Path) -> list[Run]:
 
 
 def merged(runs: list[Run]) -> pa.Table:
-    """Return the events (`DL3_EVENTS`) of several runs in order of time."""
-    events = pa.Table.from_batches([r.events.select(DL3_EVENTS.names) for r in runs], schema=DL3_EVENTS)
-    return events.sort_by([("time", "ascending"), ("event_id", "ascending")])
-
-
-def add_regions(events: Stream, position: OnOff) -> Stream:
-    """Add the column ``region`` to a stream of `DL3_EVENTS`.
+    """Return the events (`DL3_EVENTS`) of several runs in order of time.
 
     Examples
     --------
-    >>> import eventide as ev
-    >>> columns = {"ra": [83.6], "dec": [22.0], "ra_pnt": [83.6], "dec_pnt": [21.4]}
-    >>> ev.fetch(add_regions(ev.from_table(columns), CRAB)).column("region").to_pylist()
-    [0]
+    >>> columns = [pa.array([v], f.type) for f, v in zip(DL3_EVENTS, [10**18, 1, 7, 83.6, 22.0, 1.0, 83.6, 21.5])]
+    >>> events = pa.RecordBatch.from_arrays(columns, schema=DL3_EVENTS)
+    >>> run = Run(events, np.array([[10**18 - 10**9, 10**18 + 10**9]]), header={"OBS_ID": 7})
+    >>> merged([run, run])["event_id"].to_pylist()
+    [1, 1]
     """
-
-    def add(batch: pa.RecordBatch) -> pa.RecordBatch:
-        ra, dec, ra_pnt, dec_pnt = (
-            batch.column(n).cast(pa.float64()).fill_null(np.nan).to_numpy() for n in ("ra", "dec", "ra_pnt", "dec_pnt")
-        )
-        found = position.regions(ra, dec, ra_pnt=ra_pnt, dec_pnt=dec_pnt)
-        return batch.append_column("region", pa.array(found))
-
-    return events.map_batches(add, name="regions")
+    events = pa.Table.from_batches([r.events.select(DL3_EVENTS.names) for r in runs], schema=DL3_EVENTS)
+    return events.sort_by([("time", "ascending"), ("event_id", "ascending")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +89,15 @@ class Found:
         ``obs_id``, ``n_on`` and ``n_off`` of every run with such an event.
     late
         How many events came too late.
+
+    Examples
+    --------
+    >>> columns = [pa.array([v], f.type) for f, v in zip(DL3_EVENTS, [10**18, 1, 7, 83.6, 22.0, 1.0, 83.6, 21.5])]
+    >>> events = pa.RecordBatch.from_arrays(columns, schema=DL3_EVENTS)
+    >>> run = Run(events, np.array([[10**18 - 10**9, 10**18 + 10**9]]), header={"OBS_ID": 7})
+    >>> found = streamed(merged([run]))
+    >>> found.curve["n_on"].to_pylist(), found.late
+    ([1], 0)
     """
 
     alerts: pa.Table
@@ -115,6 +119,14 @@ def streamed(events: pa.Table, *, lateness: str = "1s", partitions: int = 1, **o
         Into how many partitions the source deals them out.
     **options
         Of `eventide.run`: ``lanes``, ``batch_rows`` ...
+
+    Examples
+    --------
+    >>> columns = [pa.array([v], f.type) for f, v in zip(DL3_EVENTS, [10**18, 1, 7, 83.6, 22.0, 1.0, 83.6, 21.5])]
+    >>> events = pa.RecordBatch.from_arrays(columns, schema=DL3_EVENTS)
+    >>> run = Run(events, np.array([[10**18 - 10**9, 10**18 + 10**9]]), header={"OBS_ID": 7})
+    >>> streamed(merged([run])).runs.to_pylist()
+    [{'obs_id': 7, 'n_on': 1, 'n_off': 0}]
     """
     memory = registry.resolve("connector", "memory")
     source = read(memory.MemorySource(events, partitions=partitions)).event_time("time", lateness=lateness)
@@ -139,7 +151,13 @@ def streamed(events: pa.Table, *, lateness: str = "1s", partitions: int = 1, **o
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """When a significance was first reached by all runs so far: hours of live time, and the counts by then."""
+    """When a significance was first reached by all runs so far: hours of live time, and the counts by then.
+
+    Examples
+    --------
+    >>> Discovery(0.74, n_on=51, n_off=90).n_on
+    51
+    """
 
     hours: float
     n_on: int
@@ -159,6 +177,15 @@ def discovery(counts: pa.Table, runs: list[Run], *, alpha: float, level: float =
         Ratio of the exposures.
     level
         The significance.
+
+    Examples
+    --------
+    >>> columns = [pa.array([v], f.type) for f, v in zip(DL3_EVENTS, [10**18, 1, 7, 83.6, 22.0, 1.0, 83.6, 21.5])]
+    >>> events = pa.RecordBatch.from_arrays(columns, schema=DL3_EVENTS)
+    >>> run = Run(events, np.array([[10**18 - 10**9, 10**18 + 10**9]]), header={"OBS_ID": 7})
+    >>> counts = pa.table({"obs_id": [7], "n_on": [40], "n_off": [20]})
+    >>> discovery(counts, [run], alpha=0.2).n_on, discovery(counts, [run], alpha=0.2, level=20.0)
+    (40, None)
     """
     of = {row["obs_id"]: (row["n_on"], row["n_off"]) for row in counts.to_pylist()}
     live, n_on, n_off = 0.0, 0, 0
@@ -185,6 +212,14 @@ def flare(events: pa.Table, *, start: int, length: int, factor: float, rate: flo
         The steady rate, events per second.
     seed
         The same for the same events.
+
+    Examples
+    --------
+    >>> columns = [pa.array([v], f.type) for f, v in zip(DL3_EVENTS, [10**18, 1, 7, 83.6, 22.0, 1.0, 83.6, 21.5])]
+    >>> events = pa.RecordBatch.from_arrays(columns, schema=DL3_EVENTS)
+    >>> run = Run(events, np.array([[10**18 - 10**9, 10**18 + 10**9]]), header={"OBS_ID": 7})
+    >>> flare(merged([run]), start=10**18, length=60 * 10**9, factor=5.0, rate=0.1).num_rows > 10
+    True
     """
     random = np.random.default_rng(seed)
     times = events.column("time").cast(pa.int64()).to_numpy()
@@ -220,6 +255,13 @@ def crab(folder: str | Path, *, partitions: int = 1, **options: Any) -> dict[str
         ``events``, ``n_on``, ``n_off``, ``significance``, ``hours`` (live time), ``discovery`` (runs added in order of
         their files) and ``discovery_in_time`` (in order of time), ``alerts``, ``late``, and ``ok``: whether counts,
         significance and discovery are the known ones.
+
+    Examples
+    --------
+    >>> crab("nowhere")
+    Traceback (most recent call last):
+    eventide.errors.DataError: nowhere: there is no file *_dl3.fits or *_dl3.fits.gz
+      hint: set EVENTIDE_DATA to the folder that has gamma/fact_dl3
     """
     runs = fact_runs(folder)
     events = merged(runs)

@@ -40,6 +40,11 @@ class FalseAlarms(NamedTuple):
         windows side by side.
     largest
         The largest significance on each scale, before trials.
+
+    Examples
+    --------
+    >>> false_alarms(hours=20).hours
+    20
     """
 
     hours: float

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from eventide.errors import UsageError
+from eventide.model.stream import Stream
 
-__all__ = ["NOWHERE", "ON", "OnOff", "separation"]
+__all__ = ["NOWHERE", "ON", "OnOff", "add_regions", "separation"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -134,3 +136,32 @@ class OnOff:
             half = np.sin((distance - offset) / 2) ** 2 + np.sin(distance) * np.sin(offset) * np.sin(angle / 2) ** 2
             out[fits & (half < limit)] = number
         return out
+
+
+def add_regions(events: Stream, position: OnOff) -> Stream:
+    """Add the column ``region`` to a stream of events.
+
+    Parameters
+    ----------
+    events
+        With columns ``ra``, ``dec``, ``ra_pnt`` and ``dec_pnt``, degrees; null is in no region.
+    position
+        What is tested.
+
+    Examples
+    --------
+    >>> import eventide as ev
+    >>> crab = OnOff(83.63308, 22.0145, radius=0.17)
+    >>> columns = {"ra": [83.6], "dec": [22.0], "ra_pnt": [83.6], "dec_pnt": [21.4]}
+    >>> ev.fetch(add_regions(ev.from_table(columns), crab)).column("region").to_pylist()
+    [0]
+    """
+
+    def add(batch: pa.RecordBatch) -> pa.RecordBatch:
+        ra, dec, ra_pnt, dec_pnt = (
+            batch.column(n).cast(pa.float64()).fill_null(np.nan).to_numpy() for n in ("ra", "dec", "ra_pnt", "dec_pnt")
+        )
+        found = position.regions(ra, dec, ra_pnt=ra_pnt, dec_pnt=dec_pnt)
+        return batch.append_column("region", pa.array(found))
+
+    return events.map_batches(add, name="regions")

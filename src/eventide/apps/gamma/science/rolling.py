@@ -73,6 +73,12 @@ class Watch:
         In which time one false alarm of that significance is as likely as it says, ns.
     has_obs_id
         Whether the input has a column ``obs_id``.
+
+    Examples
+    --------
+    >>> crab = OnOff(83.63308, 22.0145, radius=0.17)
+    >>> Watch(crab, scales=(3_600_000_000_000,), threshold=5.0, period=8 * 3_600_000_000_000).trials
+    64.0
     """
 
     position: OnOff

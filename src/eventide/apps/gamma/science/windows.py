@@ -17,7 +17,13 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class Counts(NamedTuple):
-    """Of every window (row: event, column: length): the place of its first event, and what is in it."""
+    """Of every window (row: event, column: length): the place of its first event, and what is in it.
+
+    Examples
+    --------
+    >>> window_counts(np.array([0, 5]), np.array([True, False]), since=1, scales=(10,), alpha=1.0).n_off.tolist()
+    [[1]]
+    """
 
     first: Int64Array
     n_on: Int64Array

@@ -34,6 +34,11 @@ class Lines:
         in space.
     weights
         Of the image among the others.
+
+    Examples
+    --------
+    >>> Lines(np.zeros((1, 3)), np.zeros((KINDS, 1)), np.ones(1)).terms.shape
+    (14, 1)
     """
 
     normals: FloatArray

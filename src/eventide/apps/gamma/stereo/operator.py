@@ -55,7 +55,14 @@ GEOMETRY: Final = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Stereo:
-    """The process behind `stereo`."""
+    """The process behind `stereo`.
+
+    Examples
+    --------
+    >>> from eventide.apps.gamma.stereo.subarray import Subarray
+    >>> Stereo(Subarray({1: (0.0, 0.0, 0.0)}, {1: 2.3}), (70.0, 0.0)).state
+    {}
+    """
 
     subarray: Subarray
     pointing: tuple[float, float]

@@ -54,6 +54,13 @@ class Images:
         Where the telescope pointed, degrees.
     radius
         Radius of its camera, degrees: a second point of the axis is taken a tenth of it from the centre.
+
+    Examples
+    --------
+    >>> one = np.ones(1)
+    >>> images = Images(np.array([0, 1]), *[one] * 6, np.zeros((1, 3)), one, one, one)
+    >>> images.usable(50.0).tolist()
+    [False]
     """
 
     offsets: Int64Array
@@ -117,6 +124,14 @@ class Geometry:
         Height of the shower maximum above sea level, m.
     average_intensity
         Mean intensity of the images used, photo-electrons.
+
+    Examples
+    --------
+    >>> one = np.ones(1)
+    >>> images = Images(np.array([0, 1]), *[one] * 6, np.zeros((1, 3)), one, one, one)
+    >>> found = reconstruct(images, array_alt=70.0, array_az=0.0, height=0.0)
+    >>> found.is_valid.tolist(), found.alt.tolist()
+    ([False], [nan])
     """
 
     is_valid: BoolArray
