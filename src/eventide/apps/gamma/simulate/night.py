@@ -66,6 +66,8 @@ class Night:
         After every trigger of a telescope, ns.
     joins
         By number of a telescope: seconds after the start until it tracks. Before, it points beside.
+    pointed
+        Whether images say where their telescope points; else `pointings` does.
     obs_id
         Number of the observation.
 
@@ -97,6 +99,7 @@ class Night:
         delay: float = 5e6,
         dead_time: int = 5_000,
         joins: Mapping[int, float] | None = None,
+        pointed: bool = True,
         obs_id: int = 1,
     ) -> None:
         rates = {"hadrons": hadrons, "gammas": gammas, "singles": singles, "jitter": jitter, "delay": delay}
@@ -110,6 +113,7 @@ class Night:
                 msg, hint="rates and times from 0 to 1e9; telescopes of the array; flares start before they stop"
             )
         self.site, self.start = site, instant(start)
+        self._pointed = pointed
         self._seed, self._obs_id, self._flares = seed, obs_id, tuple(flares)
         self._hadrons, self._gammas, self._singles = hadrons, gammas, singles
         self._jitter, self._delay, self._dead_time = jitter, delay, dead_time
@@ -136,6 +140,10 @@ class Night:
         """Yield the images of some seconds, a second in each batch."""
         for number in range(first, first + int(np.ceil(seconds))):
             yield self.second(number)
+
+    def table(self, seconds: float) -> pa.Table:
+        """Return the images of the first seconds."""
+        return pa.Table.from_batches(self.batches(seconds), DL1_IMAGE)
 
     def pointings(self, number: int) -> pa.RecordBatch:
         """Return where every telescope points at the beginning of a second (`POINTINGS`)."""
@@ -220,7 +228,7 @@ class Night:
             drawn(random, camera_of(kind), images.take(mine), noise=kind.noise, out=flat, starts=ends[mine])
         offsets = pa.array(ends.astype(np.int32))
         alt, az = self._aim(times)
-        slewing = self._seconds(times) < self._joins[images.telescope]
+        slewing = (self._seconds(times) < self._joins[images.telescope]) | (not self._pointed)
         columns = {
             "time": pa.array(times).cast(EVENT_TIME),
             "obs_id": pa.array(np.full(rows, self._obs_id)),
