@@ -107,7 +107,7 @@ def parameters(images: Stream, site: Site) -> Stream:
     >>> from eventide.apps.gamma.simulate import Night
     >>> from eventide.apps.gamma.site import made
     >>> found = ev.fetch(parameters(ev.from_table(Night(made(5), seed=1).table(1)), made(5)))
-    >>> found.schema == PARAMETERS, max(found["hillas_intensity"].drop_null().to_pylist()) > 50
+    >>> found.schema == PARAMETERS, max(found["morphology_n_pixels"].to_pylist()) > 3
     (True, True)
     """
     return images.map_batches(functools.partial(_measured, site=site), schema=PARAMETERS, name="parameters")
