@@ -10,7 +10,7 @@ import pytest
 import eventide as ev
 from eventide.apps.gamma.models.files import save
 from eventide.apps.gamma.models.forest import Tree, forest_of
-from eventide.apps.gamma.operators import checked
+from eventide.apps.gamma.operators import parameters, unfit
 from eventide.apps.gamma.pipeline import Analysis, analyse, pipeline
 from eventide.apps.gamma.schema import DL1_IMAGE, DL2_EVENT, DL2_TEL, DL3_EVENT, POINTINGS
 from eventide.apps.gamma.science.regions import OnOff, separation
@@ -19,7 +19,7 @@ from eventide.apps.gamma.simulate.night import CRAB
 from eventide.apps.gamma.simulate.source import Seconds
 from eventide.apps.gamma.site import made
 from eventide.connectors.memory import MemorySink, MemorySource
-from eventide.errors import ConfigError
+from eventide.errors import ConfigError, SchemaError
 
 SITE = made(8)
 POSITION = OnOff(*CRAB, radius=0.17, name="Crab")
@@ -76,6 +76,22 @@ def test_events_are_where_they_come_from(results):
     assert set(gammas["obs_id"].to_pylist()) == {1}
 
 
+def test_cores_are_found_wherever_the_array_points():
+    """A night that begins 75 degrees above the horizon ends lower; without a pointing of the array it does not matter."""
+    for start in ("2026-01-01T00:30", "2026-01-01T03:00"):
+        bright = Night(SITE, seed=9, start=start, hadrons=0.0, singles=0.0, gammas=60.0)
+        drawn, showers = bright._showers, []
+        bright._showers = lambda *given, drawn=drawn, showers=showers: showers.append(drawn(*given)) or showers[-1]
+        events = ran(bright.table(2))["events"]
+        events = events.filter(events["is_valid"])
+        times = np.concatenate([s.times for s in showers])
+        cores = np.concatenate([s.core for s in showers])
+        at = np.abs(events["event_time"].cast(pa.int64()).to_numpy()[:, None] - times[None]).argmin(axis=1)
+        miss = np.hypot(events["core_x"].to_numpy() - cores[at, 0], events["core_y"].to_numpy() - cores[at, 1])
+        assert miss.size > 10
+        assert np.median(miss) < 15.0, start
+
+
 def test_a_flare_makes_alerts_soon(night, results):
     alerts = results["alerts"]["time"].cast(pa.int64()).to_numpy()
     assert alerts.size > 0
@@ -128,11 +144,13 @@ def test_images_that_do_not_fit_are_told_apart():
     columns["tel_id"] = pa.array([*tels[:3], tels[3]], pa.int16())
     rows = pa.table(columns, schema=DL1_IMAGE)
     strange = rows.set_column(2, DL1_IMAGE.field(2), pa.array([tels[0], tels[1], 999, tels[3]], pa.int16()))
-    parts = checked(ev.from_table(strange), SITE)
-    assert sorted(ev.fetch(parts.excluded)["reason"].to_pylist()) == [
+    assert sorted(ev.fetch(unfit(ev.from_table(strange), SITE))["reason"].to_pylist()) == [
         "image of another camera", "image of another camera", "no image", "no such telescope",
     ]  # fmt: skip
-    assert ev.fetch(parts.good).num_rows == 0
+    assert ev.fetch(parameters(ev.from_table(strange), SITE)).num_rows == 0
+    assert ev.fetch(parameters(ev.from_table(rows), SITE)).num_rows == 1
+    with pytest.raises(SchemaError, match="no column 'image'"):
+        ev.fetch(unfit(ev.from_table(rows.drop(["image"])), SITE))
 
 
 def leaf(value):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from eventide.apps.gamma.images import add_parameters
 from eventide.apps.gamma.schema import DL1_IMAGE, DL2_EVENT, DL3_EVENT, MEASURED, TRIGGER
@@ -27,7 +28,6 @@ __all__ = [
     "PARAMETERS",
     "Checked",
     "aimed",
-    "checked",
     "dl3",
     "gamma_like",
     "on_sky",
@@ -41,20 +41,22 @@ PARAMETERS = pa.schema([*TRIGGER, *(DL1_IMAGE.field(name) for name in POINTING),
 EXCLUDED = pa.schema([*TRIGGER, pa.field("reason", pa.string())])
 """Images that cannot be used, and why."""
 
+_REASONS = pa.array(["no such telescope", "no image", "image of another camera", None], pa.string())
+
 AVERAGES = ("hillas_width", "hillas_length", "obs_id", "aim_north", "aim_west", "aim_up")
 """Columns of images of which an event gets the mean."""
 
 
 class Checked(NamedTuple):
-    """Images that can be used, the others (`EXCLUDED`), and those that came too late to tell, where that can be."""
+    """Rows that can be used, the others (`EXCLUDED`), and those that came too late to tell, where that can be."""
 
     good: Stream
     excluded: Stream
     late: Stream | None = None
 
 
-def checked(images: Stream, site: Site) -> Checked:
-    """Part images that have a camera and fit it from those that do not.
+def unfit(images: Stream, site: Site) -> Stream:
+    """Return images that have no camera or do not fit it (`EXCLUDED`): those that `parameters` leaves out.
 
     Parameters
     ----------
@@ -69,26 +71,10 @@ def checked(images: Stream, site: Site) -> Checked:
     >>> from eventide.apps.gamma.simulate import Night
     >>> from eventide.apps.gamma.site import made
     >>> images = Night(made(5), seed=1).table(1)
-    >>> found = checked(ev.from_table(images), made(4))
-    >>> set(ev.fetch(found.excluded)["reason"].to_pylist())
+    >>> set(ev.fetch(unfit(ev.from_table(images), made(4)))["reason"].to_pylist())
     {'no such telescope'}
     """
-    pixels = {t: c.pixels for t, c in site.cameras().items()}
-    tel = pl.col("tel_id").cast(pl.Int64)
-    wanted = tel.replace_strict(list(pixels), list(pixels.values()), default=0, return_dtype=pl.Int64)
-    length = pl.col("image").list.len().cast(pl.Int64)
-    whole = ~pl.col("image").list.eval(pl.element().is_null()).list.any()
-    reason = (
-        pl.when(wanted == 0)
-        .then(pl.lit("no such telescope"))
-        .when(length.is_null())
-        .then(pl.lit("no image"))
-        .when((length != wanted) | ~whole)
-        .then(pl.lit("image of another camera"))
-    )
-    known = images.with_columns(reason=reason, name="check")
-    excluded = known.filter(pl.col("reason").is_not_null(), name="unfit").select(*EXCLUDED.names, name="why-excluded")
-    return Checked(known.filter(pl.col("reason").is_null(), name="good"), excluded)
+    return images.map_batches(functools.partial(_unfit, site=site), schema=EXCLUDED, name="unfit")
 
 
 def parameters(images: Stream, site: Site) -> Stream:
@@ -97,7 +83,7 @@ def parameters(images: Stream, site: Site) -> Stream:
     Parameters
     ----------
     images
-        Images that fit their cameras.
+        `DL1_IMAGE`; those that do not fit their cameras are left out, see `unfit`.
     site
         The array.
 
@@ -222,15 +208,44 @@ def dl3(events: Stream) -> Stream:
     return events.select(*DL3_EVENT.names, name="dl3-event")
 
 
-def _measured(batch: pa.RecordBatch, *, site: Site) -> pa.RecordBatch:
-    missing = [name for name in (*TRIGGER.names, "image") if name not in batch.schema.names]
+def _unfit(batch: pa.RecordBatch, *, site: Site) -> pa.RecordBatch:
+    _need(batch.schema)
+    reasons = _reasons(batch, site)
+    arrays = [*(batch.column(name) for name in TRIGGER.names), reasons]
+    small = pa.RecordBatch.from_arrays(arrays, schema=EXCLUDED)
+    return small.filter(reasons.is_valid())
+
+
+def _reasons(batch: pa.RecordBatch, site: Site) -> pa.Array:
+    """Return why each image cannot be used, null where it can."""
+    images = batch.column("image")
+    known = np.array(sorted(t.tel_id for t in site.telescopes))
+    pixels = np.array([c.pixels for _, c in sorted(site.cameras().items())])
+    tel = batch.column("tel_id").cast(pa.int64()).fill_null(-1).to_numpy()
+    place = np.minimum(np.searchsorted(known, tel), known.size - 1)
+    length = pc.list_value_length(images).cast(pa.int64()).fill_null(-1).to_numpy()
+    holes = np.zeros(tel.size, bool)
+    values = images.flatten()
+    if values.null_count:
+        owner = pc.list_parent_indices(images).to_numpy()
+        holes[owner[np.asarray(values.is_null())]] = True
+    number = np.select([known[place] != tel, length < 0, (length != pixels[place]) | holes], [0, 1, 2], 3)
+    return _REASONS.take(pa.array(number))
+
+
+def _need(schema: pa.Schema) -> None:
+    missing = [name for name in (*TRIGGER.names, "image") if name not in schema.names]
     if missing:
         msg = f"images have no column {missing[0]!r}"
-        raise SchemaError(msg, hint=near_names(missing[0], batch.schema.names))
+        raise SchemaError(msg, hint=near_names(missing[0], schema.names))
+
+
+def _measured(batch: pa.RecordBatch, *, site: Site) -> pa.RecordBatch:
+    _need(batch.schema)
     aims = {name: pa.nulls(batch.num_rows, pa.float64()) for name in POINTING}
     kept = {n: batch.column(n) for n in (*TRIGGER.names, *POINTING, "image") if n in batch.schema.names}
     whole = pa.RecordBatch.from_pydict({**aims, **kept})
-    tels = np.asarray(whole.column("tel_id"))
+    tels = np.where(np.asarray(_reasons(whole, site).is_null()), whole.column("tel_id").fill_null(-1).to_numpy(), -1)
     parts: list[pa.RecordBatch] = []
     places: list[np.ndarray] = []
     for kind in site.kinds:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from eventide.apps.gamma.building.operator import array_events
 from eventide.apps.gamma.models.files import load
 from eventide.apps.gamma.models.schedule import Schedule, score
-from eventide.apps.gamma.operators import AVERAGES, aimed, checked, dl3, gamma_like, on_sky, parameters, pointed
+from eventide.apps.gamma.operators import AVERAGES, aimed, dl3, gamma_like, on_sky, parameters, pointed, unfit
 from eventide.apps.gamma.schema import DL2_TEL
 from eventide.apps.gamma.science.light_curve import light_curve
 from eventide.apps.gamma.science.regions import OnOff, add_regions
@@ -209,9 +209,8 @@ def analyse(images: Stream, how: Analysis, *, pointings: Stream | None = None) -
     (True, True)
     """
     timed = images.event_time("time", lateness=how.lateness)
-    fit = checked(timed, how.site)
     times = None if pointings is None else pointings.event_time("time", lateness=how.lateness)
-    at = pointed(parameters(fit.good, how.site), times)
+    at = pointed(parameters(timed, how.site), times)
     built = array_events(at.good, window=how.window, min_tels=how.min_tels)
     scored, averages, logs = built, list(AVERAGES), []
     if how.gammaness is not None:
@@ -220,7 +219,7 @@ def analyse(images: Stream, how: Analysis, *, pointings: Stream | None = None) -
     if how.energy is not None:
         scored = score(scored, how.energy, by="event_time")
         logs.append("energy")
-    showers = stereo(aimed(scored), how.site.subarray(), pointing=(75.0, 180.0), averages=averages, logs=logs)
+    showers = stereo(aimed(scored), how.site.subarray(), averages=averages, logs=logs)
     events = on_sky(showers, how.site)
     gammas = add_regions(
         gamma_like(
@@ -244,7 +243,7 @@ def analyse(images: Stream, how: Analysis, *, pointings: Stream | None = None) -
         orphans=built.side("orphans"),
         duplicates=built.side("duplicates"),
         late=late if at.late is None else late.union(at.late, name="late-images"),
-        excluded=fit.excluded.union(at.excluded, name="excluded"),
+        excluded=unfit(timed, how.site).union(at.excluded, name="excluded"),
     )
 
 

@@ -65,7 +65,7 @@ class Stereo:
     """
 
     subarray: Subarray
-    pointing: tuple[float, float]
+    pointing: tuple[float, float] | None
     min_intensity: float = 50.0
     averages: tuple[str, ...] = ()
     logs: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ class Stereo:
         SchemaError
             A column is missing or holds no numbers.
         """
-        own = POINTING if POINTING[0] in source.names else ()
+        own = POINTING if POINTING[0] in source.names or self.pointing is None else ()
         numbers = [*(f"hillas_{n}" for n in HILLAS), *own, *self.averages, *self.logs]
         for name in [*numbers, "event_id", "tel_id"]:
             kind = field_of(source, name, what="stereo()").type
@@ -118,13 +118,16 @@ class Stereo:
             return out
 
         position, radius = self.subarray.of(tels)
-        alt, az = (column(n) for n in POINTING) if self.own_pointing else (np.full(ids.size, p) for p in self.pointing)
+        given = (np.nan, np.nan) if self.pointing is None else self.pointing
+        alt, az = (column(n) for n in POINTING) if self.own_pointing else (np.full(ids.size, p) for p in given)
+        # Without a pointing of the array, an event's first telescope says it: they all track the same position.
+        array = (alt[begins], az[begins]) if self.pointing is None else self.pointing
         shape = {n: column(f"hillas_{n}") for n in HILLAS}
         images = Images(offsets, **shape, position=position, alt=alt, az=az, radius=radius)
         found = reconstruct(
             images,
-            array_alt=self.pointing[0],
-            array_az=self.pointing[1],
+            array_alt=array[0],
+            array_az=array[1],
             height=self.subarray.height,
             min_intensity=self.min_intensity,
         )
@@ -164,7 +167,7 @@ def stereo(
     stream: Stream,
     subarray: Subarray,
     *,
-    pointing: tuple[float, float],
+    pointing: tuple[float, float] | None = None,
     min_intensity: float = 50.0,
     averages: Sequence[str] = (),
     logs: Sequence[str] = (),
@@ -179,7 +182,8 @@ def stereo(
     subarray
         Where the telescopes stand; images of others are not used.
     pointing
-        Altitude and azimuth that the array points to, degrees: what the core is found across.
+        Altitude and azimuth that the array points to, degrees: what the core is found across. Left out, it is where
+        the first telescope of an event points (the columns of `POINTING` are then needed), as an array tracks.
     min_intensity
         An image must have more light than this, photo-electrons.
     averages, logs
