@@ -159,8 +159,12 @@ def test_values_that_are_not_finite_end_as_such():
     assert np.array_equal(found.peak_time, plain.peak_time, equal_nan=True)
 
 
-def test_files_that_are_none(tmp_path):
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("data", [b"", b"none", b"\x37\x8a\x1f\xd4" + bytes(200), bytes(range(256)) * 20])
+def test_files_that_are_none(tmp_path, data):
     path = tmp_path / "a.simtel"
-    path.write_bytes(b"\x37\x8a\x1f\xd4" + bytes(200))
+    path.write_bytes(data)
     with pytest.raises((DataError, MissingDependencyError)):
         list(read_simtel(path))
+    with pytest.raises((DataError, MissingDependencyError)):
+        list(read_simtel(tmp_path / "absent"))

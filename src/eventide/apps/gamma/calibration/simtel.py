@@ -55,6 +55,9 @@ def read_simtel(path: str | Path) -> Iterator[TelescopeEvent]:
         raise MissingDependencyError(msg, hint="pip install 'eventide[gamma-simtel]'") from None
     try:
         with eventio.SimTelFile(str(path)) as file:
+            if file.header is None or not file.telescope_descriptions:
+                msg = f"{path} has no telescopes"
+                raise DataError(msg, hint="give a file as sim_telarray writes it")
             cameras = {tel: _camera(tel, found) for tel, found in file.telescope_descriptions.items()}
             for event in file:
                 for tel, part in sorted(event["telescope_events"].items()):
@@ -65,9 +68,9 @@ def read_simtel(path: str | Path) -> Iterator[TelescopeEvent]:
                         int(file.header["run"]), int(event["event_id"]), int(tel), str(event["type"]),
                         _readout(cameras[tel], file.telescope_descriptions[tel], event, tel=tel), raw,
                     )  # fmt: skip
-    except (OSError, EOFError, KeyError, IndexError, ValueError, TypeError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except Exception as error:  # what a damaged file makes the parser raise is not documented
         msg = f"{path} cannot be read as a file of sim_telarray: {type(error).__name__}: {error}"
         raise DataError(msg, hint="give a file as sim_telarray writes it") from error
 
