@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from datetime import UTC, datetime
 
 import msgspec
@@ -16,13 +17,17 @@ from eventide.apps.gamma.parameters.measure import STANDARD
 from eventide.apps.gamma.site import KINDS, Kind, camera_of, made, site
 from eventide.errors import ConfigError, DataError, UsageError
 
+leap_seconds = pytest.mark.skipif(importlib.util.find_spec("astropy") is None, reason="astropy is not installed")
 
+
+@leap_seconds
 @given(st.integers(63_072_000_000_000_000, 4_200_000_000_000_000_000))
 def test_stamps_come_back(time):
     seconds, quarters = schema.stamps([time])
     assert schema.from_stamps(seconds, quarters).tolist() == [time]
 
 
+@leap_seconds
 def test_stamps_know_leap_seconds():
     at = [
         int(datetime(2016, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()),
@@ -33,6 +38,7 @@ def test_stamps_know_leap_seconds():
     assert schema.from_stamps([0], [3_999_999_999]).tolist()[0] < 0  # TAI is ahead of UTC
 
 
+@leap_seconds
 def test_what_is_no_stamp_is_refused():
     with pytest.raises(DataError, match="2106"):
         schema.stamps([5 * 10**18])

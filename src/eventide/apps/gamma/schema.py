@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from eventide.apps.gamma.building.machine import ADDED
 from eventide.apps.gamma.dl3.gadf import DL3_EVENTS
-from eventide.apps.gamma.dl3.timescale import from_utc, to_utc
+from eventide.apps.gamma.dl3.times import from_utc, to_utc
 from eventide.apps.gamma.parameters.columns import GROUPS
 from eventide.apps.gamma.parameters.measure import STANDARD
 from eventide.apps.gamma.science.alerts import ALERTS as ALERT
@@ -135,6 +135,8 @@ def stamps(times: npt.ArrayLike) -> tuple[UInt32Array, UInt32Array]:
     ------
     DataError
         A time is not between 1970 and 2106: it does not fit 32 bits.
+    MissingDependencyError
+        astropy, which has the leap seconds, is not installed.
 
     Examples
     --------
@@ -142,7 +144,7 @@ def stamps(times: npt.ArrayLike) -> tuple[UInt32Array, UInt32Array]:
     [[1767225637], [28]]
     """
     whole, rest = np.divmod(np.asarray(times, np.int64), _SECOND)
-    seconds = from_utc(whole * _SECOND, mjd=_MJD_1970, scale="tai")
+    seconds = np.rint(from_utc(whole * _SECOND, mjd=_MJD_1970, scale="tai"))
     if seconds.size and not (seconds.min() >= 0 and seconds.max() < 2**32):
         msg = "a time before 1970 or after 2106 cannot be a stamp of 32 bits"
         raise DataError(msg, hint="give ns since 1970-01-01 UTC")
@@ -163,6 +165,8 @@ def from_stamps(seconds: npt.ArrayLike, quarters: npt.ArrayLike) -> Int64Array:
     ------
     DataError
         There are not as many of both, or a second has more than 4,000,000,000 quarters.
+    MissingDependencyError
+        astropy, which has the leap seconds, is not installed.
 
     Examples
     --------

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from eventide.apps.gamma.dl3.fits import HeaderValue
 from eventide.apps.gamma.dl3.gadf import DL3_EVENTS, Run, write_run
+from eventide.apps.gamma.dl3.tables import HeaderValue
 from eventide.errors import SchemaError, near_names
 from eventide.model.batch import Int64Array, event_times
 

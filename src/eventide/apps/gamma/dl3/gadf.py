@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from eventide.apps.gamma.dl3.fits import FitsTable, HeaderValue, read_fits, write_fits
-from eventide.apps.gamma.dl3.timescale import from_utc, to_utc
+from eventide.apps.gamma.dl3.tables import FitsTable, HeaderValue, OpenTable, opened, write_fits
+from eventide.apps.gamma.dl3.times import from_utc, to_utc
 from eventide.errors import DataError, SchemaError, near_names
 from eventide.model.batch import Int64Array, event_times
 from eventide.model.time import EVENT_TIME, format_time
@@ -100,90 +100,72 @@ def read_run(source: str | Path | bytes) -> Run:
     ------
     DataError
         It is no GADF file: a table, a column or a keyword is missing, or a time cannot be one.
+    MissingDependencyError
+        astropy is not installed.
 
     Examples
     --------
-    >>> events = pa.record_batch([pa.array([v], f.type) for f, v in zip(DL3_EVENTS, [0, 1, 7, 83.6, 22, 1.5, 83, 22])],
+    >>> events = pa.record_batch([pa.array([v], f.type) for f, v in zip(DL3_EVENTS, [10**18, 1, 7, 83, 22, 1, 83, 22])],
     ...                          schema=DL3_EVENTS)
-    >>> run = Run(events, np.array([[0, 300_000_000_000]]), deadtime=0.98)
+    >>> run = Run(events, 10**18 + np.array([[0, 300_000_000_000]]), deadtime=0.98)
     >>> back = read_run(write_run(run))
     >>> back.events.drop_columns("time").equals(events.drop_columns("time")), back.ontime, back.header["OBS_ID"]
     (True, 300.0, 7)
     """
-    where = "these bytes" if isinstance(source, bytes) else f"{source}"
-    tables = {t.name: t for t in read_fits(source)}
-    events = _table(tables, "EVENTS", where)
-    columns = events.columns
-    for name in ("TIME", "RA", "DEC", "ENERGY"):
-        if name not in columns or columns[name].ndim != 1 or columns[name].dtype.kind not in "fiu":
-            msg = f"{where}: the table EVENTS has no column {name} of numbers"
-            raise DataError(msg, hint=near_names(name, columns))
-    times = _times(events, "TIME", where)
+    with opened(source) as tables:
+        for name in ("EVENTS", "GTI"):
+            if name not in tables:
+                where = "these bytes" if isinstance(source, bytes) else f"{source}"
+                msg = f"{where}: there is no table {name}"
+                raise DataError(msg, hint=near_names(name, tables))
+        return _run(tables["EVENTS"], tables["GTI"])
+
+
+def _run(events: OpenTable, gti: OpenTable) -> Run:
+    times = _times(events, events.column("TIME", "fiu"))
     count = times.size
-    ids = columns.get("EVENT_ID", np.arange(count))
-    if ids.ndim != 1 or ids.dtype.kind not in "iu":
-        msg = f"{where}: EVENT_ID is not a column of whole numbers"
-        raise DataError(msg, hint="GADF wants 64-bit integers")
-    point = {name: _number(events.header, name, where) for name in ("RA_PNT", "DEC_PNT")}
-    obs_id = int(_number(events.header, "OBS_ID", where, default=0.0))
+    point = {name: _number(events, name) for name in ("RA_PNT", "DEC_PNT")}
+    obs_id = int(_number(events, "OBS_ID", default=0.0))
+    ids = events.column("EVENT_ID", "iu", of="whole numbers") if "EVENT_ID" in events.names else np.arange(count)
     values = {
         "time": pa.array(times).cast(EVENT_TIME),
         "event_id": pa.array(ids.astype(np.int64)),
         "obs_id": pa.array(np.full(count, obs_id, np.int64)),
-        "ra": pa.array(columns["RA"].astype(np.float64)),
-        "dec": pa.array(columns["DEC"].astype(np.float64)),
-        "energy": pa.array(columns["ENERGY"].astype(np.float64)),
+        **{n: pa.array(events.column(n.upper(), "fiu").astype(np.float64)) for n in ("ra", "dec", "energy")},
         "ra_pnt": pa.array(np.full(count, point["RA_PNT"])),
         "dec_pnt": pa.array(np.full(count, point["DEC_PNT"])),
     }
     schema = DL3_EVENTS
     for name, (column, _) in OPTIONAL.items():
-        if column in columns and columns[column].ndim == 1:
-            values[name] = pa.array(columns[column])
+        if column in events.names:
+            values[name] = pa.array(events.column(column, "fiu"))
             schema = schema.append(pa.field(name, values[name].type))
     batch = pa.RecordBatch.from_arrays([values[f.name] for f in schema], schema=schema)
-    return Run(batch, _intervals(tables, where), _number(events.header, "DEADC", where, default=1.0), events.header)
+    edges = np.stack([gti.column(name, "f", of="seconds") for name in ("START", "STOP")], axis=1)
+    return Run(batch, _times(gti, edges), _number(events, "DEADC", default=1.0), events.header)
 
 
-def _table(tables: Mapping[str, FitsTable], name: str, where: str) -> FitsTable:
-    if name not in tables:
-        msg = f"{where}: there is no table {name}"
-        raise DataError(msg, hint=near_names(name, tables))
-    return tables[name]
-
-
-def _number(header: Mapping[str, HeaderValue], key: str, where: str, *, default: float | None = None) -> float:
-    value = header.get(key, default)
+def _number(table: OpenTable, key: str, *, default: float | None = None) -> float:
+    value = table.header.get(key, default)
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not np.isfinite(value):
-        msg = f"{where}: the header has {key} = {value!r}, which should be a number"
+        msg = f"{table.where} has {key} = {value!r} in its header, which should be a number"
         raise DataError(msg, hint="GADF makes it mandatory")
     return value
 
 
-def _times(table: FitsTable, column: str, where: str) -> Int64Array:
-    whole = _number(table.header, "MJDREFI", where)
-    fraction = _number(table.header, "MJDREFF", where, default=0.0)
-    scale = str(table.header.get("TIMESYS", "utc"))
+def _times(table: OpenTable, seconds: np.ndarray) -> Int64Array:
+    whole, fraction = _number(table, "MJDREFI"), _number(table, "MJDREFF", default=0.0)
     try:
-        return to_utc(table.columns[column], mjd=int(whole), fraction=fraction, scale=scale)
+        return to_utc(seconds, mjd=int(whole), fraction=fraction, scale=str(table.header.get("TIMESYS", "utc")))
     except DataError as error:
-        msg = f"{where}, table {table.name}: {error.message}"
+        msg = f"{table.where}: {error.message}"
         raise DataError(msg, hint=error.hint) from None
-
-
-def _intervals(tables: Mapping[str, FitsTable], where: str) -> Int64Array:
-    table = _table(tables, "GTI", where)
-    for name in ("START", "STOP"):
-        if name not in table.columns or table.columns[name].ndim != 1 or table.columns[name].dtype.kind != "f":
-            msg = f"{where}: the table GTI has no column {name} of seconds"
-            raise DataError(msg, hint=near_names(name, table.columns))
-    return np.stack([_times(table, "START", where), _times(table, "STOP", where)], axis=1)
 
 
 def write_run(run: Run, *, telescope: str = "", creator: str = "eventide") -> bytes:
     """Return a run as a GADF 0.3 file; the same run gives the same bytes.
 
-    GADF has times as 64-bit floats: they come back to 120 ns. Parquet (`eventide.formats.parquet`) keeps all.
+    GADF has times as 64-bit floats: they come back to 60 ns. Parquet (`eventide.formats.parquet`) keeps all.
 
     Parameters
     ----------
@@ -198,11 +180,16 @@ def write_run(run: Run, *, telescope: str = "", creator: str = "eventide") -> by
     ------
     SchemaError
         Events lack a column, or are of several observations or pointings.
+    DataError
+        A column or a keyword is nothing that FITS can hold.
+    MissingDependencyError
+        astropy is not installed.
 
     Examples
     --------
     >>> empty = Run(pa.RecordBatch.from_pylist([], DL3_EVENTS), np.array([[0, 10**9]]))
-    >>> [table.name for table in read_fits(write_run(empty))]
+    >>> with opened(write_run(empty)) as tables:
+    ...     list(tables)
     ['EVENTS', 'GTI']
     """
     events = run.events
