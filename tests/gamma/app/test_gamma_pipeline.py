@@ -198,3 +198,17 @@ def test_settings_that_are_none():
     for wrong in ({"target": "crab"}, {"threshold": "high"}, {"array": "made-0"}):
         with pytest.raises(ConfigError):
             pipeline(**wrong)
+
+
+def test_the_sky_of_astropy_is_nearly_the_same(night, results):
+    pytest.importorskip("astropy")
+    found = ran(night.table(10), HOW._replace(astrometry="astropy"))["events"].filter
+    found = found(pa.compute.field("is_valid"))
+    known = results["events"].filter(pa.compute.field("is_valid")).slice(0, found.num_rows)
+    assert known["event_id"].equals(found["event_id"])
+    away = separation(
+        *(found[n].to_numpy() for n in ("ra", "dec")), ra0=known["ra"].to_numpy(), dec0=known["dec"].to_numpy()
+    )
+    assert 0 < away.max() < 0.01
+    with pytest.raises(ConfigError, match="no astrometry"):
+        pipeline(astrometry="astro")

@@ -16,13 +16,15 @@ import pyarrow.compute as pc
 
 from eventide.apps.gamma.images import add_parameters
 from eventide.apps.gamma.schema import DL1_IMAGE, DL2_EVENT, DL3_EVENT, MEASURED, TRIGGER
+from eventide.apps.gamma.science.sky import Site as Exact
 from eventide.apps.gamma.site import Kind, Site, camera_of
 from eventide.apps.gamma.stereo.operator import POINTING
-from eventide.errors import SchemaError, near_names
+from eventide.errors import ConfigError, SchemaError, near_names
 from eventide.model.stream import Stream
 from eventide.operators.asof_join import asof_join
 
 __all__ = [
+    "ASTROMETRY",
     "AVERAGES",
     "EXCLUDED",
     "PARAMETERS",
@@ -159,7 +161,11 @@ def aimed(rows: Stream) -> Stream:
     return rows.with_columns(aim_north=north, aim_west=west, aim_up=alt.sin(), name="aim")
 
 
-def on_sky(events: Stream, site: Site) -> Stream:
+ASTROMETRY = ("mean", "astropy")
+"""How directions come to the sky: see `on_sky`."""
+
+
+def on_sky(events: Stream, site: Site, *, astrometry: str = "mean") -> Stream:
     """Give reconstructed events their place on the sky, and that of the pointing (`DL2_EVENT`).
 
     Parameters
@@ -169,8 +175,20 @@ def on_sky(events: Stream, site: Site) -> Stream:
         where there are models.
     site
         The array.
+    astrometry
+        ``"mean"``: precession and mean sidereal time, within 0.01 degrees, needs nothing (`eventide.apps.gamma.sky`);
+        ``"astropy"``: all that astropy knows (`eventide.apps.gamma.science.sky`).
+
+    Raises
+    ------
+    ConfigError
+        There is no such astrometry.
     """
-    return events.map_batches(functools.partial(_on_sky, site=site), schema=DL2_EVENT, name="sky")
+    if astrometry not in ASTROMETRY:
+        msg = f"there is no astrometry {astrometry!r}"
+        raise ConfigError(msg, hint=near_names(astrometry, ASTROMETRY))
+    function = functools.partial(_on_sky, site=site, exact=astrometry == "astropy")
+    return events.map_batches(function, schema=DL2_EVENT, name="sky")
 
 
 def gamma_like(events: Stream, *, gammaness: float | None, width: float, length: float) -> Stream:
@@ -268,7 +286,7 @@ def _of_kind(batch: pa.RecordBatch, kind: Kind, site: Site) -> pa.RecordBatch:
     return found.select(PARAMETERS.names).cast(PARAMETERS)
 
 
-def _on_sky(batch: pa.RecordBatch, *, site: Site) -> pa.RecordBatch:
+def _on_sky(batch: pa.RecordBatch, *, site: Site, exact: bool) -> pa.RecordBatch:
     times = batch.column("event_time").cast(pa.int64()).to_numpy()
 
     def numbers(name: str) -> np.ndarray:
@@ -279,9 +297,15 @@ def _on_sky(batch: pa.RecordBatch, *, site: Site) -> pa.RecordBatch:
     north, west, up = (numbers(f"aim_{n}") for n in ("north", "west", "up"))
     alt = np.degrees(np.arctan2(up, np.hypot(north, west)))
     az = np.degrees(np.arctan2(-west, north)) % 360.0
+
+    def radec(high: np.ndarray, around: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if exact:
+            return Exact(site.longitude, site.latitude, site.height).radec(times, alt=high, az=around)
+        return site.place.to_sky(times, high, around)
+
     sky = {
-        **dict(zip(("ra", "dec"), site.place.to_sky(times, numbers("alt"), numbers("az")), strict=True)),
-        **dict(zip(("ra_pnt", "dec_pnt"), site.place.to_sky(times, alt, az), strict=True)),
+        **dict(zip(("ra", "dec"), radec(numbers("alt"), numbers("az")), strict=True)),
+        **dict(zip(("ra_pnt", "dec_pnt"), radec(alt, az), strict=True)),
         "alt_pnt": alt,
         "az_pnt": az,
         "mean_width": numbers("hillas_width"),

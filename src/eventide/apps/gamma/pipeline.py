@@ -76,6 +76,8 @@ class Analysis(NamedTuple):
         Significance of an alert after the trials of so long an observation.
     every
         Length of the intervals of the light curve, and how often the map of the sky is published.
+    astrometry
+        ``"mean"`` or ``"astropy"``, see `eventide.apps.gamma.operators.on_sky`.
     """
 
     site: Site
@@ -91,6 +93,7 @@ class Analysis(NamedTuple):
     threshold: float = 5.0
     period: str = "8h"
     every: str = "1m"
+    astrometry: str = "mean"
 
 
 def pipeline(
@@ -113,6 +116,7 @@ def pipeline(
     threshold: str = "5",
     period: str = "8h",
     every: str = "1m",
+    astrometry: str = "mean",
     log: str = "",
     follow: str = "false",
 ) -> Pipeline:
@@ -134,7 +138,7 @@ def pipeline(
         Of the on region, degrees.
     name
         Of what is there.
-    window, min_tels, lateness, min_gammaness, max_width, max_length, threshold, period, every
+    window, min_tels, lateness, min_gammaness, max_width, max_length, threshold, period, every, astrometry
         As in `Analysis`.
     gammaness, energy
         Files of models (`eventide.apps.gamma.models.files`).
@@ -176,6 +180,7 @@ def pipeline(
         threshold=_number("threshold", threshold),
         period=period,
         every=every,
+        astrometry=astrometry,
     )
     found = analyse(opened(source, "images"), how, pointings=opened(pointing, "pointings") if pointing else None)
     target_options = place if sink.startswith("log://") else {}
@@ -220,7 +225,7 @@ def analyse(images: Stream, how: Analysis, *, pointings: Stream | None = None) -
         scored = score(scored, how.energy, by="event_time")
         logs.append("energy")
     showers = stereo(aimed(scored), how.site.subarray(), averages=averages, logs=logs)
-    events = on_sky(showers, how.site)
+    events = on_sky(showers, how.site, astrometry=how.astrometry)
     gammas = add_regions(
         gamma_like(
             events,
