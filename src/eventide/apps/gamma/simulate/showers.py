@@ -7,6 +7,7 @@ are broader, darker and less regular. It does for pipelines; it is no replacemen
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -120,11 +121,7 @@ def images_of(random: np.random.Generator, showers: Showers, site: Site, *, shif
         By shower and telescope: how far a telescope that does not track points beside the others, degrees.
     """
     count, tels = len(showers.times), len(site.telescopes)
-    position = np.array([t.position for t in site.telescopes])
-    area = np.array([site.kind(t.kind).mirror_area for t in site.telescopes])
-    least = np.array([_LEAST.get(t.kind, 60.0) for t in site.telescopes])
-    radius = site.subarray().radii
-    edge = np.array([radius[t.tel_id] for t in site.telescopes])
+    position, area, least, edge = _facts(site)
     ground = np.concatenate([showers.core, np.zeros((count, 1))], axis=1)
     summit = ground + showers.direction * (showers.top / showers.direction[:, 2])[:, None]
     sight = summit[:, None, :] - position[None, :, :]
@@ -150,3 +147,15 @@ def images_of(random: np.random.Generator, showers: Showers, site: Site, *, shif
     shower, telescope = np.nonzero(seen)
     values = (v[seen] for v in (lon, lat, np.degrees(psi), length, np.minimum(width, length), size))
     return Images(shower, telescope, *values)
+
+
+@functools.lru_cache(maxsize=16)
+def _facts(site: Site) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return position, mirror area, least light and radius of the camera of each telescope."""
+    radius = site.subarray().radii
+    return (
+        np.array([t.position for t in site.telescopes], np.float64),
+        np.array([site.kind(t.kind).mirror_area for t in site.telescopes]),
+        np.array([_LEAST.get(t.kind, 60.0) for t in site.telescopes]),
+        np.array([radius[t.tel_id] for t in site.telescopes]),
+    )
