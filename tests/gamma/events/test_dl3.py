@@ -115,14 +115,25 @@ def test_headers_that_lie_are_refused(old, new, tmp_path):
     assert caught.value.hint
 
 
+def test_first_header_that_lies_is_refused():
+    good = write_run(small())
+    for axes in (b"2000000000", b"        -1", b"         2", b"         T"):
+        with pytest.raises(DataError):
+            read_run(good.replace(b"NAXIS   =                    0", b"NAXIS   =           " + axes, 1))
+
+
 def test_files_that_are_no_gadf_say_so(tmp_path):
     path = tmp_path / "nothing.fits"
-    with pytest.raises(DataError, match="nothing"):
+    with pytest.raises(DataError, match=r"nothing.*opened"):
         read_run(path)
     for data in (b"", b"PK\x03\x04" + b"0" * 99, b"\x1f\x8b" + b"0" * 99, gzip.compress(b"SIMPLE"), write_fits([])):
         path.write_bytes(data)
         with pytest.raises(DataError, match="nothing"):
             read_run(path)
+    with pytest.raises(DataError, match="END"):
+        read_run(
+            b"SIMPLE  =                    T".ljust(80) + b"COMMENT of a header without an end".ljust(80) * 100_000
+        )
     one = fits.PrimaryHDU(np.zeros(3)).header.tostring().encode() + b"\0" * 2880
     with pytest.raises(DataError, match="more than"):
         read_run(one + fits.ImageHDU().header.tostring().encode() * 1100)
@@ -276,9 +287,7 @@ def test_gadf_needs_its_columns(run):
     )
     with pytest.raises(SchemaError, match="ra_pnt"):
         write_run(Run(two, run.gti))
-    with opened(write_run(run)) as tables:
-        assert list(tables) == ["EVENTS", "GTI"]
-        events, gti = tables["EVENTS"], tables["GTI"]
+    with opened(write_run(run), "EVENTS", "GTI") as (events, gti):
         columns = {n: events.column(n, "fi") for n in events.names}
         edges = FitsTable("GTI", {n: gti.column(n, "f") for n in gti.names}, gti.header)
         header = dict(events.header)

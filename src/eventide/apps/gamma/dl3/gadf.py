@@ -112,13 +112,8 @@ def read_run(source: str | Path | bytes) -> Run:
     >>> back.events.drop_columns("time").equals(events.drop_columns("time")), back.ontime, back.header["OBS_ID"]
     (True, 300.0, 7)
     """
-    with opened(source) as tables:
-        for name in ("EVENTS", "GTI"):
-            if name not in tables:
-                where = "these bytes" if isinstance(source, bytes) else f"{source}"
-                msg = f"{where}: there is no table {name}"
-                raise DataError(msg, hint=near_names(name, tables))
-        return _run(tables["EVENTS"], tables["GTI"])
+    with opened(source, "EVENTS", "GTI") as (events, gti):
+        return _run(events, gti)
 
 
 def _run(events: OpenTable, gti: OpenTable) -> Run:
@@ -187,10 +182,9 @@ def write_run(run: Run, *, telescope: str = "", creator: str = "eventide") -> by
 
     Examples
     --------
-    >>> empty = Run(pa.RecordBatch.from_pylist([], DL3_EVENTS), np.array([[0, 10**9]]))
-    >>> with opened(write_run(empty)) as tables:
-    ...     list(tables)
-    ['EVENTS', 'GTI']
+    >>> empty = Run(pa.RecordBatch.from_pylist([], DL3_EVENTS), 10**18 + np.array([[0, 10**9]]))
+    >>> read_run(write_run(empty)).gti.tolist()
+    [[1000000000000000000, 1000000001000000000]]
     """
     events = run.events
     missing = [n for n in DL3_EVENTS.names if n not in events.schema.names]

@@ -30,8 +30,9 @@ Array: TypeAlias = npt.NDArray[Any]
 _LIMIT = 1 << 31
 """Bytes that a compressed file may hold once it is unpacked."""
 
-_MAX_COLUMNS = 999
+_MAX_AXES = _MAX_COLUMNS = 999  # by the standard
 _MAX_TABLES = 1000
+_MAX_HEADER = 1000 * 2880
 _LAYOUT = re.compile(
     r"|COMMENT|HISTORY|XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|TFIELDS|EXTNAME|T(TYPE|FORM|UNIT|SCAL|ZERO|NULL|DISP|DIM)\d+"
 )
@@ -65,12 +66,13 @@ class FitsTable:
 
 
 class OpenTable:
-    """One binary table of an open file; a column is read when it is asked for.
+    """One binary table of a file that was opened.
 
     Examples
     --------
-    >>> with opened(write_fits([FitsTable("EVENTS", {"TIME": np.array([1.5])}, {"OBS_ID": 7})])) as tables:
-    ...     tables["EVENTS"].names, tables["EVENTS"].column("TIME", "f").tolist(), tables["EVENTS"].header["OBS_ID"]
+    >>> data = write_fits([FitsTable("EVENTS", {"TIME": np.array([1.5])}, {"OBS_ID": 7})])
+    >>> with opened(data, "EVENTS") as (events,):
+    ...     events.names, events.column("TIME", "f").tolist(), events.header["OBS_ID"]
     (['TIME'], [1.5], 7)
     """
 
@@ -114,21 +116,24 @@ def _plain(header: Any) -> dict[str, HeaderValue]:
 
 
 @contextmanager
-def opened(source: str | Path | bytes) -> Iterator[Mapping[str, OpenTable]]:
-    """Open a FITS file, or its bytes, which may be compressed with gzip, and hand out its binary tables by name.
+def opened(source: str | Path | bytes, *names: str) -> Iterator[list[OpenTable]]:
+    """Open a FITS file, or its bytes, which may be compressed with gzip, and hand out binary tables of these names.
 
-    Whatever goes wrong in reading them while it is open becomes a `DataError` with the name of the file. Tables are
-    read one by one and not mapped: a mapped file that is cut short meanwhile would end the process.
+    Whatever goes wrong in reading them meanwhile becomes a `DataError` with the name of the file. Other tables, and
+    what follows the last that is wanted, are not read. Nothing is mapped: rows have the columns side by side, so all
+    is read in any case, and a mapped file that is cut short meanwhile would end the process.
 
     Parameters
     ----------
     source
         Path of a file, or its bytes.
+    names
+        EXTNAME of tables; of several with one name the first counts.
 
     Raises
     ------
     DataError
-        These bytes are no FITS, are cut short, or a table or column cannot be read.
+        These bytes are no FITS, are cut short, lack a table, or a table or column cannot be read.
     MissingDependencyError
         astropy is not installed.
 
@@ -141,17 +146,12 @@ def opened(source: str | Path | bytes) -> Iterator[Mapping[str, OpenTable]]:
       hint: its first bytes should be SIMPLE =; was it unpacked, or saved as something else?
     """
     astropy_for("FITS files")
-    from astropy.io import fits
-
     where = "these bytes" if isinstance(source, bytes) else f"{source}"
     try:
         # What astropy would only warn about is either checked here or does not matter.
         with _stream(source, where) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # No mapping, and no unpacking of images: tables are all that is wanted.
-            options = {"memmap": False, "lazy_load_hdus": True, "disable_image_compression": True}
-            with fits.open(file, **options) as hdus:
-                yield _tables(hdus, file, where)
+            yield _tables(file, names, where)
     except EventideError:
         raise
     except Exception as error:  # damaged headers end in errors of all kinds
@@ -161,7 +161,11 @@ def opened(source: str | Path | bytes) -> Iterator[Mapping[str, OpenTable]]:
 
 def _stream(source: str | Path | bytes, where: str) -> BinaryIO:
     """Return the file, unpacked."""
-    file: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")  # noqa: SIM115
+    try:
+        file: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")  # noqa: SIM115
+    except OSError as error:
+        msg = f"{where}: the file cannot be opened ({error.strerror})"
+        raise DataError(msg, hint="name a GADF file (.fits, .fits.gz)") from None
     start = file.read(9)
     if start.startswith(b"\x1f\x8b"):
         with file:
@@ -190,27 +194,53 @@ def _unpacked(packed: BinaryIO, where: str) -> bytes:
     return out
 
 
-def _tables(hdus: Any, file: BinaryIO, where: str) -> dict[str, OpenTable]:
-    """Return the tables, each checked before the next is looked for: one of less than no bytes would come for ever."""
+def _tables(file: BinaryIO, names: tuple[str, ...], where: str) -> list[OpenTable]:
+    """Return tables, from header to header: `astropy.io.fits.open` goes on for ever in some that lie."""
+    from astropy.io import fits
+
     length = file.seek(0, io.SEEK_END)
-    out: dict[str, OpenTable] = {}
-    for number, hdu in enumerate(hdus):
-        size = hdu.size
-        begin = hdu.fileinfo()["datLoc"]
-        if not 0 <= size <= length - begin:
+    found: dict[str, OpenTable] = {}
+    seen: list[str] = []
+    at = 0
+    while at < length and not found.keys() >= set(names):
+        file.seek(at)
+        head = io.BytesIO(file.read(_MAX_HEADER))
+        header = fits.Header.fromfile(head)
+        begin = at + head.tell()
+        size = _size(header, where)
+        if size > length - begin:
             msg = f"{where}: data of {size} bytes at byte {begin} are cut short"
             raise DataError(msg, hint="the file was not written or copied to its end; get it again")
-        if number > _MAX_TABLES:
+        if len(seen) > _MAX_TABLES:
             msg = f"{where}: there are more than {_MAX_TABLES} tables and images"
             raise DataError(msg, hint="a GADF file has a few; the file is damaged")
-        if type(hdu).__name__ != "BinTableHDU":
-            continue
-        told = {key: hdu.header[key] for key in ("BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "TFIELDS")}
-        if told["BITPIX"] != 8 or told["NAXIS"] != 2 or min(told.values()) < 0 or told["TFIELDS"] > _MAX_COLUMNS:
-            msg = f"{where}: the table {hdu.name} cannot be one of {', '.join(f'{k} = {v}' for k, v in told.items())}"
-            raise DataError(msg, hint=f"a FITS table has at most {_MAX_COLUMNS} columns; the file is damaged")
-        out.setdefault(hdu.name, OpenTable(hdu, where))
-    return out
+        seen.append(str(header.get("EXTNAME", "")).strip().upper())
+        if header.get("XTENSION") == "BINTABLE" and seen[-1] in names and seen[-1] not in found:
+            file.seek(at)
+            hdu = fits.BinTableHDU.fromstring(file.read(begin + size - at), uint=True)
+            found[seen[-1]] = OpenTable(hdu, where)
+        at = begin + header.data_size_padded
+    for name in names:
+        if name not in found:
+            msg = f"{where}: there is no table {name}"
+            raise DataError(msg, hint=near_names(name, seen))
+    return [found[name] for name in names]
+
+
+def _size(header: Any, where: str) -> int:
+    """Return how many bytes of data follow a header, once its numbers can be true: astropy takes them as they are."""
+    axes = header["NAXIS"]
+    if isinstance(axes, int) and 0 <= axes <= _MAX_AXES:
+        told = {key: header[key] for key in ("NAXIS", *(f"NAXIS{n}" for n in range(1, axes + 1)))}
+        told |= {key: header.get(key, 0) for key in ("PCOUNT", "GCOUNT", "TFIELDS")}
+        whole = all(type(v) is int and v >= 0 for v in told.values())
+        table = header.get("XTENSION") != "BINTABLE" or (axes == 2 and header["BITPIX"] == 8)
+        if whole and table and told["TFIELDS"] <= _MAX_COLUMNS:
+            size: int = header.data_size
+            return size
+    said = {k: header.get(k) for k in ("BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT", "TFIELDS")}
+    msg = f"{where}: a header cannot have {', '.join(f'{k} = {v}' for k, v in said.items())}"
+    raise DataError(msg, hint="the file is damaged; get it again")
 
 
 def write_fits(tables: list[FitsTable]) -> bytes:
