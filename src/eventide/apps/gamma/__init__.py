@@ -1,0 +1,1 @@
+"""Gamma-ray telescopes: camera images to reconstructed events, and events to statements about the sky."""

@@ -1,0 +1,200 @@
+"""Telescopes for gamma rays: simulate a night, find its flare, draw it, and check the answers on real data."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from eventide import registry
+from eventide.errors import ConfigError
+from eventide.model.stream import read
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+"""``eventide gamma ...``"""
+
+_Data = Annotated[str, typer.Option(help="Folder with gamma/; left out, EVENTIDE_DATA.")]
+_Log = Annotated[str, typer.Option(help="Folder of the log; left out, the configured one.")]
+_Array = Annotated[str, typer.Option(help="made-1 to made-100, or a file in JSON.")]
+_Seed = Annotated[int, typer.Option(help="The same seed gives the same night.")]
+
+
+@app.command()
+def verify(
+    golden: Annotated[bool, typer.Option(help="Compare with what ctapipe 0.28 makes of the same images.")] = True,
+    data: _Data = "",
+) -> None:
+    """Compare images, calibration and stereo with golden answers, column by column; the last line is JSON with `ok`."""
+    if not golden:
+        msg = "there is nothing else to verify than the golden answers"
+        raise ConfigError(msg, hint="leave --no-golden out; `eventide gamma crab` checks the science")
+    from eventide.apps.gamma.verify_images import LIMITS, verify_images
+    from eventide.apps.gamma.verify_stereo import verify_stereo
+
+    folder = _data_dir(data)
+    figures = verify_images(folder)
+    for name, deviation in figures["columns"].items():
+        group = name.removeprefix("camera_frame_").split("_", 1)[0]
+        _say(f"{name:<45} {deviation:9.2e}   (at most {LIMITS.get(group, 0.0):g})")
+    _say(f"{figures['rows']} rows compared, {figures['masks']} masks differ; calibrated images: {figures['dl1']}")
+    stereo = verify_stereo(folder)
+    for name, (deviation, limit) in stereo["columns"].items():
+        _say(f"stereo {name:<38} {deviation:9.2e}   (at most {limit:g})")
+    figures["stereo"] = stereo
+    figures["ok"] = figures["ok"] and stereo["ok"]
+    _done(figures)
+
+
+@app.command()
+def crab(
+    data: _Data = "",
+    partitions: Annotated[int, typer.Option(help="Into how many partitions events are dealt out.", min=1)] = 1,
+) -> None:
+    """Stream FACT's observations of the Crab Nebula and compare with what is known; the last line is JSON with `ok`."""
+    from eventide.apps.gamma.science.crab import crab as streamed
+
+    figures = streamed(_data_dir(data) / "gamma" / "fact_dl3", partitions=partitions)
+    _say(
+        f"{figures['events']:,} events in {figures['hours']:.2f} h: {figures['n_on']} on, {figures['n_off']} off, "
+        f"{figures['significance']:.2f} sigma; five sigma first after {figures['discovery']}"
+    )
+    for row in figures["alerts"][:10]:
+        _say(
+            f"  alert {row['id']}: {row['n_on']} on, {row['n_off']} off, {row['significance']:.2f} sigma before trials"
+        )
+    _done(
+        {
+            **figures,
+            "alerts": len(figures["alerts"]),
+            "discovery": str(figures["discovery"]),
+            "discovery_in_time": str(figures["discovery_in_time"]),
+        }
+    )
+
+
+@app.command()
+def false_alarm(
+    hours: Annotated[float, typer.Option(help="How long background is watched.", min=1, max=1e6)] = 1000.0,
+    rate: Annotated[float, typer.Option(help="Background events per hour in one region.", min=0)] = 26.7,
+    level: Annotated[float, typer.Option(help="Significance of a window that counts, before trials.")] = 5.0,
+    seed: _Seed = 1,
+) -> None:
+    """Count the alarms that background alone makes; the last line is JSON with `ok`: fewer than one in 100 hours."""
+    from eventide.apps.gamma.science.false_alarms import false_alarms
+    from eventide.apps.gamma.science.rolling import SCALES
+
+    found = false_alarms(hours, rate=rate, level=level, seed=seed)
+    for scale, alarms, largest in zip(SCALES, found.alarms, found.largest, strict=True):
+        _say(f"{scale:>6}: {alarms} alarms, largest {largest:.2f} sigma before trials")
+    _say(f"{found.per_100_hours:.3g} alarms in 100 h on all scales")
+    _done({**found._asdict(), "ok": found.per_100_hours < 1})
+
+
+@app.command()
+def simulate(
+    out: Annotated[str, typer.Argument(help="log://topic or FILE.parquet, for images.")],
+    array: _Array = "made-12",
+    seconds: Annotated[int, typer.Option(help="How long.", min=1, max=1_000_000)] = 60,
+    hadrons: Annotated[float, typer.Option(help="Hadrons per second over the array.", min=0)] = 40.0,
+    gammas: Annotated[float, typer.Option(help="Gamma rays per second, of the source at rest.", min=0)] = 0.05,
+    flare: Annotated[str, typer.Option(help="start,stop,factor: when the source is brighter, s.")] = "",
+    seed: _Seed = 2026,
+    log: _Log = "",
+) -> None:
+    """Simulate the images of a night; where they go to a topic, pointings go to the topic pointings."""
+    from eventide.apps.gamma.schema import DL1_IMAGE, POINTINGS
+    from eventide.apps.gamma.simulate import Flare, Night
+    from eventide.apps.gamma.simulate.source import Seconds
+    from eventide.apps.gamma.site import site
+
+    flares = []
+    if flare:
+        try:
+            flares.append(Flare(*(float(v) for v in flare.split(","))))
+        except (TypeError, ValueError):
+            msg = f"--flare {flare!r} is not three numbers"
+            raise ConfigError(msg, hint="for example --flare 60,120,50") from None
+    night = Night(site(array), seed=seed, hadrons=hadrons, gammas=gammas, flares=flares)
+    place: dict[str, Any] = {"log": log} if log and out.startswith("log://") else {}
+    target = out if "://" in out else f"file://{Path(out).absolute()}"
+    job = read(Seconds(night.second, seconds, DL1_IMAGE)).write(target, **place)
+    result = registry.resolve("engine", "local").run(job)
+    _say(f"{result.rows_out:,} images of {len(night.site.telescopes)} telescopes in {out}, {result.seconds:.2f} s")
+    if out.startswith("log://"):
+        registry.resolve("engine", "local").run(
+            read(Seconds(night.pointings, seconds, POINTINGS)).write("log://pointings", **place)
+        )
+
+
+@app.command()
+def plot(
+    out: Annotated[str, typer.Argument(help="FILE.png, .svg, .pdf or .html.")],
+    array: _Array = "made-12",
+    target: Annotated[
+        str, typer.Option(help="What was watched: right ascension and declination, degrees.")
+    ] = "83.63308,22.0145",
+    radius: Annotated[float, typer.Option(help="Of the on region, degrees.")] = 0.17,
+    title: Annotated[str, typer.Option(help="Heading.")] = "",
+    log: _Log = "",
+) -> None:
+    """Draw what the topics of `eventide run gamma` hold."""
+    from eventide.apps.gamma.demo import TOPICS, brightest, topic
+    from eventide.apps.gamma.plot import draw
+    from eventide.apps.gamma.science.regions import OnOff
+    from eventide.apps.gamma.site import site
+
+    try:
+        ra, dec = (float(v) for v in target.split(","))
+    except ValueError:
+        msg = f"--target {target!r} is not two numbers"
+        raise ConfigError(msg, hint="for example --target 83.63308,22.0145") from None
+    tables = {name: topic(name, log) for name in TOPICS}
+    tables["image"] = brightest(tables["parameters"], log)
+    _say(str(draw(tables, site(array), out, position=OnOff(ra, dec, radius=radius), title=title)))
+
+
+@app.command()
+def demo(
+    out: Annotated[str, typer.Option(help="Folder for plots and results.")] = "demo-gamma",
+    array: _Array = "made-12",
+    seconds: Annotated[float, typer.Option(help="How long the night is.", min=60, max=3600)] = 240,
+    seed: _Seed = 2026,
+) -> None:
+    """Simulate a flare, find it from images in the log, and draw a page; FACT's Crab too, where EVENTIDE_DATA is."""
+    from eventide.apps.gamma.demo import run_demo
+
+    summary = run_demo(Path(out), array=array, seconds=seconds, seed=seed, say=_say)
+    data = os.environ.get("EVENTIDE_DATA", "")
+    if data and (Path(data) / "gamma" / "fact_dl3").is_dir():
+        from eventide.apps.gamma.science.crab import crab as streamed
+
+        real = streamed(Path(data) / "gamma" / "fact_dl3")
+        _say(f"FACT's Crab: {real['n_on']} on, {real['n_off']} off, {real['significance']:.2f} sigma")
+        summary["crab"] = {name: real[name] for name in ("events", "n_on", "n_off", "significance", "ok")}
+        summary["ok"] = summary["ok"] and real["ok"]
+    _done(summary)
+
+
+def _done(figures: dict[str, Any]) -> None:
+    _say(json.dumps(figures))
+    if not figures["ok"]:
+        raise typer.Exit(1)
+
+
+def _data_dir(option: str) -> Path:
+    folder = option or os.environ.get("EVENTIDE_DATA", "")
+    if not folder:
+        msg = "no folder of real data was named"
+        raise ConfigError(msg, hint="set EVENTIDE_DATA, or pass --data FOLDER, to a folder with gamma/ in it")
+    return Path(folder)
+
+
+def _say(text: Any) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

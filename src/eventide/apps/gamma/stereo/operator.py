@@ -1,0 +1,223 @@
+"""Reconstruct streamed array events: the images of each, wherever batches were cut, make one row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from eventide.apps.gamma.models.average import average
+from eventide.apps.gamma.stereo.planes import Geometry, Images, reconstruct
+from eventide.apps.gamma.stereo.subarray import Subarray
+from eventide.errors import PipelineError, SchemaError
+from eventide.kernel.keyed.node import field_of
+from eventide.model.graph import Process, ProcessContext, Ref
+from eventide.model.keyed import Context, Events, StateSpec, Timers
+from eventide.model.stream import Stream, origin
+from eventide.model.time import EVENT_TIME
+
+__all__ = ["GEOMETRY", "HILLAS", "POINTING", "Stereo", "stereo"]
+
+FloatArray = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+
+HILLAS: Final = ("fov_lon", "fov_lat", "psi", "length", "width", "intensity")
+"""Columns of an image, each after ``hillas_``: angles in degrees, intensity in photo-electrons."""
+
+POINTING: Final = ("telescope_pointing_altitude", "telescope_pointing_azimuth")
+"""Columns that say where the telescope of a row pointed, degrees; without them it pointed as the array."""
+
+GEOMETRY: Final = pa.schema(
+    [
+        pa.field("event_time", EVENT_TIME),
+        pa.field("event_id", pa.int64()),
+        pa.field("is_valid", pa.bool_()),
+        pa.field("n_tels", pa.int32(), metadata={"meaning": "images that were used"}),
+        pa.field("telescopes", pa.list_(pa.int64()), metadata={"meaning": "all that have an image"}),
+        pa.field("alt", pa.float64(), metadata={"unit": "deg"}),
+        pa.field("az", pa.float64(), metadata={"unit": "deg"}),
+        pa.field("alt_uncert", pa.float64(), metadata={"unit": "deg"}),
+        pa.field("az_uncert", pa.float64(), metadata={"unit": "deg"}),
+        pa.field("core_x", pa.float64(), metadata={"unit": "m"}),
+        pa.field("core_y", pa.float64(), metadata={"unit": "m"}),
+        pa.field("core_tilted_x", pa.float64(), metadata={"unit": "m"}),
+        pa.field("core_tilted_y", pa.float64(), metadata={"unit": "m"}),
+        pa.field("h_max", pa.float64(), metadata={"unit": "m", "meaning": "above sea level"}),
+        pa.field("average_intensity", pa.float64()),
+    ]
+)
+"""One row for every array event; numbers of events that are not valid are null."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stereo:
+    """The process behind `stereo`.
+
+    Examples
+    --------
+    >>> from eventide.apps.gamma.stereo.subarray import Subarray
+    >>> Stereo(Subarray({1: (0.0, 0.0, 0.0)}, {1: 2.3}), (70.0, 0.0)).state
+    {}
+    """
+
+    subarray: Subarray
+    pointing: tuple[float, float] | None
+    min_intensity: float = 50.0
+    averages: tuple[str, ...] = ()
+    logs: tuple[str, ...] = ()
+    own_pointing: bool = False
+
+    def bind(self, context: ProcessContext) -> Stereo:
+        """Return the process for the columns of an input."""
+        own = POINTING[0] in context.schemas[0].names
+        return Stereo(self.subarray, self.pointing, self.min_intensity, self.averages, self.logs, own)
+
+    def schema(self, source: pa.Schema) -> pa.Schema:
+        """Return the schema of the events of an input, once its columns are found to be right.
+
+        Raises
+        ------
+        SchemaError
+            A column is missing or holds no numbers.
+        """
+        own = POINTING if POINTING[0] in source.names or self.pointing is None else ()
+        numbers = [*(f"hillas_{n}" for n in HILLAS), *own, *self.averages, *self.logs]
+        for name in [*numbers, "event_id", "tel_id"]:
+            kind = field_of(source, name, what="stereo()").type
+            whole = name in ("event_id", "tel_id")
+            if not (pa.types.is_integer(kind) or (pa.types.is_floating(kind) and not whole)):
+                msg = f"the column {name!r} for stereo() holds {kind}, not {'whole ' * whole}numbers"
+                raise SchemaError(msg, hint="angles are in degrees, event_id and tel_id whole numbers")
+        more = [pa.field(f"{n}{end}", pa.float64()) for n in (*self.averages, *self.logs) for end in ("", "_std")]
+        return pa.schema([*GEOMETRY, *more])
+
+    @property
+    def state(self) -> Mapping[str, StateSpec]:
+        """Nothing is remembered: all rows of an event have one time, and are handed over together."""
+        return {}
+
+    def on_events(self, context: Context, events: Events) -> pa.RecordBatch | None:
+        """Reconstruct the events of some rows."""
+        batch = events.batch
+        if not batch.num_rows:
+            return None
+        ids, tels = (batch.column(n).cast(pa.int64()).fill_null(-1).to_numpy() for n in ("event_id", "tel_id"))
+        order = np.lexsort((tels, ids, events.times))
+        ids, tels, times = ids[order], tels[order], events.times[order]
+        begins = np.flatnonzero((np.diff(ids, prepend=ids[0]) != 0) | (np.diff(times, prepend=times[0]) != 0))
+        begins = np.concatenate(([0], begins))
+        offsets = np.append(begins, ids.size)
+
+        def column(name: str) -> FloatArray:
+            values = batch.column(name).cast(pa.float64(), safe=False).fill_null(np.nan)
+            out: FloatArray = values.to_numpy(zero_copy_only=False)[order]
+            return out
+
+        position, radius = self.subarray.of(tels)
+        given = (np.nan, np.nan) if self.pointing is None else self.pointing
+        alt, az = (column(n) for n in POINTING) if self.own_pointing else (np.full(ids.size, p) for p in given)
+        # Without a pointing of the array, an event's first telescope says it: they all track the same position.
+        array = (alt[begins], az[begins]) if self.pointing is None else self.pointing
+        shape = {n: column(f"hillas_{n}") for n in HILLAS}
+        images = Images(offsets, **shape, position=position, alt=alt, az=az, radius=radius)
+        found = reconstruct(
+            images,
+            array_alt=array[0],
+            array_az=array[1],
+            height=self.subarray.height,
+            min_intensity=self.min_intensity,
+        )
+        arrays = _columns(found, times[begins], ids[begins], telescopes=(offsets, tels))
+        schema = GEOMETRY
+        for name in (*self.averages, *self.logs):
+            mean = average(column(name), images.intensity, offsets, log=name in self.logs)
+            for end, values in (("", mean.mean), ("_std", mean.std)):
+                arrays.append(pa.array(values, mask=np.isnan(values)))
+                schema = schema.append(pa.field(f"{name}{end}", pa.float64()))
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def on_timers(self, context: Context, timers: Timers) -> None:
+        """Nothing waits for a time."""
+
+
+def _columns(
+    found: Geometry, times: Int64Array, ids: Int64Array, *, telescopes: tuple[Int64Array, Int64Array]
+) -> list[pa.Array]:
+    offsets, tels = telescopes
+    no = ~found.is_valid
+    numbers = [
+        *(found.alt, found.az, found.uncert, found.uncert, found.core_x, found.core_y),
+        *(found.core_tilted_x, found.core_tilted_y, found.h_max, found.average_intensity),
+    ]
+    return [
+        pa.array(times).cast(EVENT_TIME),
+        pa.array(ids),
+        pa.array(found.is_valid),
+        pa.array(found.n_tels.astype(np.int32)),
+        pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(tels)),
+        *(pa.array(n, mask=no) for n in numbers),
+    ]
+
+
+def stereo(
+    stream: Stream,
+    subarray: Subarray,
+    *,
+    pointing: tuple[float, float] | None = None,
+    min_intensity: float = 50.0,
+    averages: Sequence[str] = (),
+    logs: Sequence[str] = (),
+) -> Stream:
+    """Reconstruct direction, core and height of the showers of a stream of images.
+
+    Parameters
+    ----------
+    stream
+        Images of array events, as `eventide.apps.gamma.building.operator.array_events` makes them: event time, the same
+        for all of an event; ``event_id``, ``tel_id``, the columns of `HILLAS` and, where there are, of `POINTING`.
+    subarray
+        Where the telescopes stand; images of others are not used.
+    pointing
+        Altitude and azimuth that the array points to, degrees: what the core is found across. Left out, it is where
+        the first telescope of an event points (the columns of `POINTING` are then needed), as an array tracks.
+    min_intensity
+        An image must have more light than this, photo-electrons.
+    averages, logs
+        Columns of which each event gets the mean over its images, weighted by intensity, and its deviation
+        (``NAME_std``); of `logs` the mean of the logarithms (energies).
+
+    Returns
+    -------
+    Stream
+        `GEOMETRY`, and the averages: one row an event, those that cannot be reconstructed marked in ``is_valid``.
+
+    Raises
+    ------
+    PipelineError
+        The stream has no event time, or has keys.
+    SchemaError
+        (when the pipeline is checked) A column is missing or holds no numbers.
+
+    Examples
+    --------
+    >>> import eventide as ev
+    >>> columns = {"fov_lon": [0.5, 0.0], "fov_lat": [0.0, 0.5], "psi": [0.0, 90.0], "length": [0.2, 0.2]}
+    >>> columns |= {"width": [0.1, 0.1], "intensity": [100.0, 300.0]}
+    >>> rows = {"t": ["2026-01-01"] * 2, "event_id": [7, 7], "tel_id": [1, 2], "gammaness": [0.9, 0.5]}
+    >>> rows |= {f"hillas_{n}": c for n, c in columns.items()}
+    >>> array = Subarray({1: (0.0, 100.0, 0.0), 2: (100.0, 0.0, 0.0)}, {1: 2.0, 2: 2.0}, height=2000.0)
+    >>> images = ev.from_table(rows).event_time("t")
+    >>> found = ev.fetch(stereo(images, array, pointing=(90.0, 0.0), averages=["gammaness"]))
+    >>> found.select(["event_id", "is_valid", "n_tels", "gammaness"]).to_pylist()
+    [{'event_id': 7, 'is_valid': True, 'n_tels': 2, 'gammaness': 0.6}]
+    """
+    if not stream.time or stream.keys:
+        msg = f"stereo() takes a stream with event time and without keys ({origin()})"
+        raise PipelineError(msg, hint="put array_events(...) before it")
+    process = Stereo(subarray, pointing, min_intensity, tuple(averages), tuple(logs))
+    node = Process(stream.ref, process, {"main": process.schema}, "event_time", "event_time", "", origin())
+    return Stream(Ref(node), (), "event_time")
