@@ -67,6 +67,7 @@ def naive_fact(made, image, time, picture, boundary, least, limit):
 
 def naive_constrained(made, image, time, picture, boundary, core_limit, limit, least):
     pixels = range(made.pixels)
+    core_limit = float(np.float32(core_limit))  # as peak times are
     top = [image[p] >= picture for p in pixels]
     top = [top[p] and sum(image[q] >= picture for q in beside(made, p)) >= least for p in pixels]
     islands = naive_islands(made, top)
