@@ -84,7 +84,7 @@ def test_help(here: Callable[..., Done], command: str) -> None:
     assert done.code == 0
     assert done.out.startswith(f"Usage: eventide {command}".rstrip())
     assert max(map(len, done.out.splitlines())) <= 100
-    if command not in ("", "neutron", "sensors"):
+    if command not in ("", "gamma", "neutron", "sensors"):
         told = done.out.split("Options:")[0]
         assert len(told.split("\n\n")[1].strip()) > 10, "no summary"
         assert "<str>" not in done.out.split("Options:")[-1], "an option without a word for its value"
@@ -92,7 +92,7 @@ def test_help(here: Callable[..., Done], command: str) -> None:
 
 def test_every_command_is_in_the_help_and_in_this_list(here: Callable[..., Done]) -> None:
     listed = {line.split()[0] for line in here("--help").out.split("Commands:\n")[1].splitlines() if line.strip()}
-    assert listed == {c.split()[0] for c in COMMANDS if c} | {"neutron", "sensors"}
+    assert listed == {c.split()[0] for c in COMMANDS if c} | {"gamma", "neutron", "sensors"}
     assert here("--version").out.startswith("eventide 0.")
 
 
