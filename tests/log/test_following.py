@@ -56,8 +56,9 @@ def test_a_wait_ends_when_its_time_is_over(tmp_path: Path) -> None:
     heads = [Head(tmp_path / name, create=True) for name in ("a", "b")]
     for some in (heads[:1], heads):
         begun = time.monotonic()
-        if wait([head.bell for head in some], 0.05):
-            assert 0.04 < time.monotonic() - begun < 30
+        if not wait([head.bell for head in some], 0.05):
+            pytest.skip(f"this system cannot wait for {len(some)} words")
+        assert 0.04 < time.monotonic() - begun < 30
 
 
 def test_an_append_of_another_process_wakes_a_reader(tmp_path: Path) -> None:

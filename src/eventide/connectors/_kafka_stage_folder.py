@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
@@ -96,7 +97,8 @@ class FolderStage:
         """Remove the files of parts that were committed."""
         needed = {part.file for part in left if isinstance(part, InFolder)}
         for name in {part.file for part in parts if isinstance(part, InFolder)} - needed:
-            (self._folder / name).unlink(missing_ok=True)
+            with suppress(OSError):  # the commit is done; what stays is removed when the sink opens next
+                (self._folder / name).unlink()
 
     def close(self) -> None:
         """Let go of the file that is being written; the next process removes it."""
