@@ -8,14 +8,14 @@ import pytest
 
 import eventide as ev
 from eventide.apps.gamma.science import sky
-from eventide.apps.gamma.science.sky import Site, add_radec
+from eventide.apps.gamma.science.sky import Observatory, add_radec
 from eventide.apps.gamma.stereo.frames import theta2
 from eventide.errors import DataError, PipelineError, UsageError
 from eventide.model.time import EVENT_TIME, instant
 
 coordinates = pytest.importorskip("astropy.coordinates", reason="astropy is not installed")
 
-FACT = Site(-17.890701, 28.761795, 2199.4)
+FACT = Observatory(-17.890701, 28.761795, 2199.4)
 ARCSEC = 1 / 3600
 
 
@@ -92,7 +92,7 @@ def test_times_without_a_known_rotation_are_refused():
             FACT.radec(np.array([instant(when)]), alt=[45.0], az=[0.0])
         assert "astropy-iers-data" in caught.value.hint
     with pytest.raises(UsageError):
-        Site(0.0, 91.0, 0.0)
+        Observatory(0.0, 91.0, 0.0)
     with pytest.raises(PipelineError):
         add_radec(ev.from_table({"alt": [1.0], "az": [1.0]}), FACT)
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from eventide.apps.gamma.images import add_parameters
 from eventide.apps.gamma.schema import DL1_IMAGE, DL2_EVENT, DL3_EVENT, MEASURED, TRIGGER
-from eventide.apps.gamma.science.sky import Site as Exact
+from eventide.apps.gamma.science.sky import Observatory
 from eventide.apps.gamma.site import Kind, Site, camera_of
 from eventide.apps.gamma.stereo.operator import POINTING
 from eventide.errors import ConfigError, SchemaError, near_names
@@ -300,7 +300,7 @@ def _on_sky(batch: pa.RecordBatch, *, site: Site, exact: bool) -> pa.RecordBatch
 
     def radec(high: np.ndarray, around: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if exact:
-            return Exact(site.longitude, site.latitude, site.height).radec(times, alt=high, az=around)
+            return Observatory(site.longitude, site.latitude, site.height).radec(times, alt=high, az=around)
         return site.place.to_sky(times, high, around)
 
     sky = {

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from astropy.time import Time
     from astropy.utils.iers import IERS_A
 
-__all__ = ["Site", "add_radec"]
+__all__ = ["Observatory", "add_radec"]
 
 FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Observatory:
     """Where telescopes stand.
 
     Parameters
@@ -50,7 +50,7 @@ class Site:
     Examples
     --------
     >>> from eventide.model.time import instant
-    >>> fact = Site(-17.890701, 28.761795, 2199.4)
+    >>> fact = Observatory(-17.890701, 28.761795, 2199.4)
     >>> ra, dec = fact.radec(np.array([instant("2013-11-04T02:00:00")]), alt=[64.9], az=[95.4])
     >>> ra.round(2).tolist(), dec.round(2).tolist()
     ([82.82], [23.62])
@@ -62,8 +62,8 @@ class Site:
 
     def __post_init__(self) -> None:
         if not (abs(self.lon) <= 360 and abs(self.lat) <= 90 and abs(self.height) < 1e5):
-            msg = f"there is no site at {self.lon} degrees east, {self.lat} north and {self.height} m"
-            raise UsageError(msg, hint="for example Site(-17.89, 28.76, 2200.0)")
+            msg = f"there is no observatory at {self.lon} degrees east, {self.lat} north and {self.height} m"
+            raise UsageError(msg, hint="for example Observatory(-17.89, 28.76, 2200.0)")
 
     def radec(
         self, times: Int64Array, *, alt: npt.ArrayLike, az: npt.ArrayLike, step: str | timedelta = "5m"
@@ -139,7 +139,7 @@ def _turned(times: Int64Array) -> Time:
 
 def add_radec(
     events: Stream,
-    site: Site,
+    site: Observatory,
     *,
     names: Mapping[str, str] = MappingProxyType({"alt": "ra", "az": "dec"}),
     step: str | timedelta = "5m",
@@ -156,7 +156,7 @@ def add_radec(
         The columns of altitude and azimuth, in this order, and what is made of them. For where telescopes pointed:
         ``{"telescope_pointing_altitude": "ra_pnt", "telescope_pointing_azimuth": "dec_pnt"}``.
     step
-        As of `Site.radec`.
+        As of `Observatory.radec`.
 
     Returns
     -------
@@ -174,7 +174,7 @@ def add_radec(
     --------
     >>> import eventide as ev
     >>> rows = {"t": ["2013-11-04T02:00:00"] * 2, "alt": [64.9, None], "az": [95.4, None]}
-    >>> seen = add_radec(ev.from_table(rows).event_time("t"), Site(-17.890701, 28.761795, 2199.4))
+    >>> seen = add_radec(ev.from_table(rows).event_time("t"), Observatory(-17.890701, 28.761795, 2199.4))
     >>> ra, dec = (ev.fetch(seen)[n].to_pylist() for n in ("ra", "dec"))
     >>> round(ra[0], 2), round(dec[0], 2), ra[1]
     (82.82, 23.62, None)
