@@ -6,7 +6,7 @@ Messages are a record batch themselves, so that they can be kept and read back a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from eventide.errors import DataError, SchemaError, near_names
 from eventide.formats._text import spans
+from eventide.kernel.recycled import Recycled
 from eventide.model.batch import as_event_time
 
 __all__ = ["BESIDE", "HEADERS", "MESSAGES", "Encoder", "dictionaries"]
@@ -34,6 +35,7 @@ MESSAGES = pa.schema(
     ]
 )
 _TARGET_BYTES = 256 << 10
+_PIECES = 64
 _MILLISECOND = 1_000_000
 
 Int64s = npt.NDArray[np.int64]
@@ -63,6 +65,7 @@ class Encoder:
     rows_per_message: int
     where: str
     largest: int = 1_000_000
+    _memory: Recycled = field(default_factory=lambda: Recycled(_PIECES))
 
     @property
     def text(self) -> bool:
@@ -102,8 +105,9 @@ class Encoder:
             A message is larger than the topic takes.
         """
         columns = {what: self._column(batch, what) for what in self.beside}
-        starts = np.arange(batch.num_rows, dtype=np.int64)
-        if self.rows_per_message != 1:
+        if self.rows_per_message == 1:
+            starts = np.arange(batch.num_rows, dtype=np.int64)
+        else:
             batch, columns, starts = self._grouped(batch, columns)
         values, starts = self._values(batch, starts)
         sizes = np.diff(np.frombuffer(values.buffers()[1], np.int64, len(values) + 1, values.offset * 8))
@@ -181,10 +185,23 @@ class Encoder:
             if len(begins) == batch.num_rows:
                 return _cut(text, begins[starts], ends[np.append(starts[1:], batch.num_rows) - 1])
         stops = np.append(starts[1:], batch.num_rows)
-        pieces = [
-            self.module.encode(batch.slice(a, b - a), **options) for a, b in zip(starts.tolist(), stops, strict=True)
-        ]
-        return _joined(pieces)
+        parts = [batch.slice(a, b - a) for a, b in zip(starts.tolist(), stops, strict=True)]
+        if hasattr(self.module, "encode_into") and not options:
+            return self._written(parts)
+        return _joined([self.module.encode(part, **options) for part in parts])
+
+    def _written(self, parts: list[pa.RecordBatch]) -> pa.Array:
+        """Return one value for each part, written where it stays; its size is asked first."""
+        sizes = pa.MockOutputStream()
+        ends = [0]
+        for part in parts:
+            self.module.encode_into(part, sizes)
+            ends.append(sizes.size())
+        memory = pa.py_buffer(self._memory.take(ends[-1]))
+        out = pa.FixedSizeBufferWriter(memory)
+        for part in parts:
+            self.module.encode_into(part, out)
+        return _values_of(ends, memory)
 
 
 def dictionaries(messages: pa.RecordBatch) -> list[dict[str, Any]]:
@@ -207,9 +224,12 @@ def dictionaries(messages: pa.RecordBatch) -> list[dict[str, Any]]:
 
 def _joined(pieces: list[bytes]) -> pa.Array:
     """Return an array of large values, of which each is copied once."""
-    ends = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
-    buffers = [None, pa.py_buffer(ends.tobytes()), pa.py_buffer(b"".join(pieces))]
-    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(pieces), buffers)
+    return _values_of(np.cumsum([0, *map(len, pieces)]).tolist(), pa.py_buffer(b"".join(pieces)))
+
+
+def _values_of(ends: list[int], memory: pa.Buffer) -> pa.Array:
+    buffers = [None, pa.array(ends, pa.int64()).buffers()[1], memory]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(ends) - 1, buffers)
 
 
 def _cut(text: bytes, begins: Int64s, ends: Int64s) -> pa.Array:

@@ -19,7 +19,7 @@ from eventide.errors import DataError, SchemaError, near_names
 from eventide.model.batch import concat, empty
 from eventide.model.protocols import BadInput, Decoded
 
-__all__ = ["SUFFIXES", "decode", "encode", "file_schema", "infer", "open_file", "open_writer"]
+__all__ = ["SUFFIXES", "decode", "encode", "encode_into", "file_schema", "infer", "open_file", "open_writer"]
 
 SUFFIXES = (".arrow", ".arrows", ".feather", ".ipc")
 _FILE_MAGIC = b"ARROW1"
@@ -36,9 +36,23 @@ def encode(batch: pa.RecordBatch) -> bytes:
     {'a': [1, 2]}
     """
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
+    encode_into(batch, sink)
     return bytes(sink.getvalue())
+
+
+def encode_into(batch: pa.RecordBatch, out: pa.NativeFile) -> None:
+    """Write a batch as an Arrow IPC stream, for whoever has the memory already.
+
+    Examples
+    --------
+    >>> batch, size, memory = pa.record_batch({"a": [1, 2]}), pa.MockOutputStream(), pa.allocate_buffer(1000)
+    >>> encode_into(batch, size)
+    >>> encode_into(batch, pa.FixedSizeBufferWriter(memory))
+    >>> memory[: size.size()].to_pybytes() == encode(batch)
+    True
+    """
+    with pa.ipc.new_stream(out, batch.schema) as writer:
+        writer.write_batch(batch)
 
 
 def decode(data: bytes | memoryview, *, schema: pa.Schema | None = None, where: str = "") -> Decoded:

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 __all__ = ["Recycled"]
 
-_MOST = 2
 _LARGER = 16
 
 
@@ -19,6 +18,11 @@ class Recycled:
     New memory costs more than what is written to it: the system has to find, clear and map every page, and where it
     looks for huge ones first that can take longer than the work. A piece comes back by itself when the last array,
     Arrow buffer or table over it is gone, on whatever thread.
+
+    Parameters
+    ----------
+    most
+        How many pieces are kept that nobody looks at.
 
     Examples
     --------
@@ -30,7 +34,8 @@ class Recycled:
     True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 2) -> None:
+        self._most = most
         self._free: list[npt.NDArray[np.uint8]] = []
 
     def take(self, size: int) -> npt.NDArray[np.uint8]:
@@ -46,5 +51,5 @@ class Recycled:
         return taken
 
     def _back(self, whole: npt.NDArray[np.uint8]) -> None:
-        if len(self._free) < _MOST:
+        if len(self._free) < self._most:
             self._free.append(whole)
