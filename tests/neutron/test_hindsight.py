@@ -90,7 +90,7 @@ def test_while_live_data_go_on(tmp_path):
     log, engine = str(tmp_path / "log"), registry.resolve("engine", "local")
     rows = 28  # a second
     ev.run(ev.from_table(pulses.slice(0, 6 * rows)).write("log://pulses", log=log))
-    live, new, switched, failed = threading.Event(), threading.Event(), threading.Event(), []
+    live, new, switched, failed, figures = *(threading.Event() for _ in range(3)), [], []
 
     def guarded(what):
         try:
@@ -103,7 +103,7 @@ def test_while_live_data_go_on(tmp_path):
 
     def rebuilt():
         hindsight.rebin(
-            "fine", checkpoint=str(tmp_path / "new"), stop=new, on_switch=lambda _: switched.set(), log=log,
+            "fine", checkpoint=str(tmp_path / "new"), stop=new, on_switch=lambda _, fast: (figures.append(fast), switched.set()), log=log,
             instrument="amor", lateness="100ms", bins="64",
         )  # fmt: skip
 
@@ -127,6 +127,10 @@ def test_while_live_data_go_on(tmp_path):
         thread.join(60)
     assert not failed
     versions = hindsight.versions(log)
+    (fast,) = figures
+    assert fast.events > 0 and fast.rate == fast.events / fast.seconds and fast.live > 0
+    # The first pulse lies a little behind the beginning of the first interval, the boundary an interval further on.
+    assert 0 <= (versions[1].after - START) / SECOND - 1 - fast.covered < 0.1
     assert [v.name for v in versions] == ["", "fine"] and versions[1].up_to == MAX_TIME
     boundary = (versions[1].after - START) // SECOND
     assert 1 < boundary < 16

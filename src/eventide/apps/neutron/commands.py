@@ -176,7 +176,12 @@ def rebin(
     """Count anew from the log, other bins or pixels; switch to that once it has caught up, and go on."""
     from eventide.apps.neutron import hindsight
 
-    def told(version: hindsight.Version) -> None:
+    def told(version: hindsight.Version, fast: hindsight.Rebuilt) -> None:
+        _say(
+            f"{fast.events:,} events, {fast.covered:.1f} s of them, counted anew in {fast.seconds:.2f} s: "
+            f"{fast.rate / 1e6:.1f} million events/s, {fast.times_real_time:.1f} times real time, "
+            f"while the version before went on by {fast.live:.1f} s"
+        )
         _say(f"{version.topic('histograms')} holds after {version.after} ns; the version before may be stopped then")
 
     with Stop() as stop:
