@@ -134,6 +134,8 @@ def test_while_live_data_go_on(tmp_path):
     assert [v.name for v in versions] == ["", "fine"] and versions[1].up_to == MAX_TIME
     boundary = (versions[1].after - START) // SECOND
     assert 1 < boundary < 16
+    again = ev.fetch(ev.read("log://fine-histograms", log=log, follow=False))["until"].cast(pa.int64()).to_pylist()
+    assert min(again) > START + SECOND, "what the old version had published was published once more"
     _, (_, after) = hindsight.published("histograms", log)
     last = max(after["until"].cast(pa.int64()).to_pylist(), default=versions[1].after)
     assert last > versions[1].after, "the new version published nothing after the boundary"
@@ -196,7 +198,8 @@ def test_the_command_killed_and_begun_again(tmp_path):
         "rebin",
         "fine",
     ]
-    told = ["--param", "instrument=amor", "--param", "bins=64", "--param", "lateness=100ms", "--log", log]
+    said = ("instrument=amor", "bins=64", "lateness=100ms", "publish_from=2026-01-01")
+    told = [*(part for each in said for part in ("--param", each)), "--log", log]
     command = [*program, *told, "--checkpoint", str(tmp_path / "new")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as first:
         time.sleep(3.0)

@@ -178,8 +178,8 @@ def rebin(
 
     def told(version: hindsight.Version, fast: hindsight.Rebuilt) -> None:
         _say(
-            f"{fast.events:,} events, {fast.covered:.1f} s of them, counted anew in {fast.seconds:.2f} s: "
-            f"{fast.rate / 1e6:.1f} million events/s, {fast.times_real_time:.1f} times real time, "
+            f"{fast.events:,} events, {fast.covered:.1f} s of them, counted anew in {fast.seconds:.2f} s "
+            f"({fast.cpu:.2f} s of computing): {fast.rate / 1e6:.1f} million events/s, {fast.times_real_time:.1f} times real time, "
             f"while the version before went on by {fast.live:.1f} s"
         )
         _say(f"{version.topic('histograms')} holds after {version.after} ns; the version before may be stopped then")

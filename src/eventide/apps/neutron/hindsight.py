@@ -69,12 +69,14 @@ class Rebuilt:
         Of the time of the events, how much they span, s.
     seconds
         How long it took, s.
+    cpu
+        How much of that this process computed, on all cores together, s: where others compute too, it waited as long.
     live
         By how much of its time the version before went on meanwhile, s.
 
     Examples
     --------
-    >>> made = Rebuilt(events=6_000_000, covered=60.0, seconds=2.0, live=1.9)
+    >>> made = Rebuilt(events=6_000_000, covered=60.0, seconds=2.0, cpu=1.0, live=1.9)
     >>> made.rate, made.times_real_time
     (3000000.0, 30.0)
     """
@@ -82,6 +84,7 @@ class Rebuilt:
     events: int
     covered: float
     seconds: float
+    cpu: float
     live: float
 
     @property
@@ -169,6 +172,8 @@ def rebin(
 ) -> Any:
     """Count anew from the log, switch to that when it has caught up, and go on until told to stop.
 
+    What the version before has published already it does not publish once more: those intervals are not its own.
+
     Parameters
     ----------
     name
@@ -185,7 +190,8 @@ def rebin(
     log
         Folder of the log; left out, the configured one.
     parameters
-        More of `eventide.apps.neutron.pipeline.pipeline`: ``bins``, ``mask``, ``since``, ``instrument``, ...
+        More of `eventide.apps.neutron.pipeline.pipeline`: ``bins``, ``mask``, ``since``, ``instrument``, ...; with
+        ``publish_from`` earlier intervals are published too.
 
     Returns
     -------
@@ -201,13 +207,15 @@ def rebin(
     if not name or not name.replace("_", "").isalnum():
         msg = f"a version cannot be called {name!r}"
         raise UsageError(msg, hint="letters, numbers and _, for example fine")
-    began = time.monotonic()
+    began, computed = time.monotonic(), time.process_time()
     known = versions(log)
     held = any(v.name == name for v in known)
     at_first = _newest(known[-1], log)
     if not held and _newest(Version(name, MIN_TIME, MAX_TIME), log) is None:
         _check_there(parameters.get("source", "log://pulses"), parameters.get("since", ""), log)
-    job = pipeline(sink=f"log://{name}-", every=every, follow="true", log=log, **parameters).named(f"neutron-{name}")
+    begin = np.datetime64(0 if held or at_first is None else at_first.until // 1000, "us")
+    given = {"publish_from": str(begin), **parameters}
+    job = pipeline(sink=f"log://{name}-", every=every, follow="true", log=log, **given).named(f"neutron-{name}")
     ended = stop or threading.Event()
     step = duration(every, what="every")
     failed: list[EventideError] = []
@@ -229,7 +237,8 @@ def rebin(
                     before = at_first.until if at_first else theirs.first if theirs else 0
                     live = (theirs.until - before) / 1e9 if theirs else 0.0
                     covered = (ours.until - ours.first) / 1e9
-                    on_switch(made, Rebuilt(ours.events, covered, time.monotonic() - began, live))
+                    spent = time.monotonic() - began, time.process_time() - computed
+                    on_switch(made, Rebuilt(ours.events, covered, *spent, live))
                 return
 
     watcher = threading.Thread(target=watch, name="switch")

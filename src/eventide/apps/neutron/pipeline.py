@@ -91,6 +91,7 @@ def pipeline(
     least_charge: str = "0",
     mask: str = "",
     since: str = "",
+    publish_from: str = "",
     log: str = "",
     follow: str = "false",
 ) -> Pipeline:
@@ -128,6 +129,8 @@ def pipeline(
         Pixels that do not count, such as ``"1-512,700"``.
     since
         Pulses before this time are passed over.
+    publish_from
+        Publications until before this time are not written; what they had is in those that come after them.
     log
         Folder of the log, where source or sink is ``log://``; left out, the configured one.
     follow
@@ -172,11 +175,11 @@ def pipeline(
         lateness=lateness,
         within=within,
     )
-    parts = [
-        live.histograms.write(f"{sink}histograms", **target),
-        live.volumes.write(f"{sink}volumes", **target),
-        live.monitors.write(f"{sink}monitors", **target),
-    ]
+    counted = {"histograms": live.histograms, "volumes": live.volumes, "monitors": live.monitors}
+    if publish_from:
+        late = functools.partial(_from, instant(publish_from, what="publish_from="), time="until")
+        counted = {kind: each.map_batches(late, name=f"late {kind}") for kind, each in counted.items()}
+    parts = [each.write(f"{sink}{kind}", **target) for kind, each in counted.items()]
     if live.gaps is not None:
         parts.append(live.gaps.write(f"{sink}gaps", **target))
     if came.broken is not None:
@@ -291,8 +294,8 @@ def reduce(
     )
 
 
-def _from(since: int, batch: pa.RecordBatch) -> pa.RecordBatch:
-    times = as_event_time(column(batch, "event_time")).cast(pa.int64()).to_numpy(zero_copy_only=False)
+def _from(since: int, batch: pa.RecordBatch, time: str = "event_time") -> pa.RecordBatch:
+    times = as_event_time(column(batch, time)).cast(pa.int64()).to_numpy(zero_copy_only=False)
     return batch.filter(pa.array(times >= since))
 
 
