@@ -17,7 +17,7 @@ from eventide.apps.neutron import playback
 from eventide.apps.neutron.instruments import instrument as named
 from eventide.apps.neutron.messages import FORMS, decode, encode
 from eventide.apps.neutron.operators import good
-from eventide.apps.neutron.restream.commands import restream
+from eventide.apps.neutron.restream.commands import command, restream
 from eventide.apps.neutron.restream.settings import pairs
 from eventide.apps.neutron.schema import DECODED, MESSAGES, PULSES
 from eventide.apps.neutron.stopping import Stop
@@ -179,8 +179,8 @@ def rebin(
     def told(version: hindsight.Version, fast: hindsight.Rebuilt) -> None:
         _say(
             f"{fast.events:,} events, {fast.covered:.1f} s of them, counted anew in {fast.seconds:.2f} s "
-            f"({fast.cpu:.2f} s of computing): {fast.rate / 1e6:.1f} million events/s, {fast.times_real_time:.1f} times real time, "
-            f"while the version before went on by {fast.live:.1f} s"
+            f"({fast.cpu:.2f} s of computing): {fast.rate / 1e6:.1f} million events/s, "
+            f"{fast.times_real_time:.1f} times real time, while the version before went on by {fast.live:.1f} s"
         )
         _say(f"{version.topic('histograms')} holds after {version.after} ns; the version before may be stopped then")
 
@@ -274,6 +274,7 @@ def plot(
 
 
 app.command()(restream)
+app.command()(command)
 
 
 def _send(pulses: Stream, to: str, *, form: str, log: str) -> None:
