@@ -116,6 +116,8 @@ def test_while_live_data_go_on(tmp_path):
         ev.run(ev.from_table(pulses.slice(second * rows, rows)).write("log://pulses", log=log))
         second += 1
         if second == 8 and not begun:
+            while not any(t.num_rows > 4 for _, t in hindsight.published("histograms", log)) and not failed:
+                time.sleep(0.1)
             threads[1].start()
             begun = True
         if second == 13:  # what comes last is there only after the switch

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eventide.apps.neutron.banks import Bank, Monitor, around
+from eventide.apps.neutron.reduction.constants import ROOT_ENERGY
 from eventide.errors import UsageError, near_names
 
 __all__ = ["INSTRUMENTS", "NS_PER_ANGSTROM_METRE", "Bank", "Geometry", "Instrument", "Monitor", "instrument"]
@@ -50,6 +51,11 @@ class Geometry:
     def momentum(self) -> Float64Array:
         """Return what is divided by a time of flight, ns, to give the momentum transfer Q, 1/Angstrom."""
         out: Float64Array = 4 * math.pi * np.sin(self.two_theta / 2) / self.wavelength()
+        return out
+
+    def root_energy(self) -> Float64Array:
+        """Return what is divided by a time of flight, ns, to give the root of the energy, sqrt(meV)."""
+        out: Float64Array = np.where(self.alive, ROOT_ENERGY * 1000 * self.path, np.nan)
         return out
 
 
