@@ -32,7 +32,7 @@ app = typer.Typer(no_args_is_help=True, help=__doc__)
 _Form = Annotated[str, typer.Option(help="pulses, or messages: ev42, ev44, an44.")]
 _Log = Annotated[str, typer.Option(help="Folder of the log; left out, the configured one.")]
 _Speed = Annotated[float, typer.Option(help="1: as it was; 2: twice as fast; 0: as fast as it goes.")]
-_Name = Annotated[str, typer.Option("--instrument", help="loki, dream, amor, sans2d or muons.")]
+_Name = Annotated[str, typer.Option("--instrument", help="loki, dream, amor, sans2d, muons, or FILE.toml.")]
 _Seed = Annotated[int, typer.Option(help="The same seed gives the same events.")]
 
 

@@ -123,7 +123,7 @@ def pipeline(
         ``"pulses"`` or ``"events"`` for columns, ``"ev42"``, ``"ev44"`` or ``"an44"`` for messages in a column
         ``value``.
     instrument
-        loki, dream, amor, sans2d or muons.
+        loki, dream, amor, sans2d, muons, or the name of a file: ``mine.toml``.
     every, volume_every
         How often histograms, and volumes, are published, in event time.
     bins, time_bins
