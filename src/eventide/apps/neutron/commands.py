@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from eventide import registry
+from eventide.apps._log_options import log_options
 from eventide.apps.neutron import playback
 from eventide.apps.neutron.instruments import instrument as named
 from eventide.apps.neutron.messages import FORMS, decode, encode
@@ -293,7 +294,7 @@ def _deliver(rows: Stream, to: str, *, log: str) -> None:
         options: dict[str, Any] = {"format": "raw", "rows_per_message": 1, "timestamp": "timestamp"}
         _done(rows.write(to, **options), to)
     elif "://" in to:
-        _done(rows.write(to, **({"log": log} if log and to.startswith("log://") else {})), to)
+        _done(rows.write(to, **log_options(to, log)), to)
     else:
         _done(rows.write(f"file://{Path(to).absolute()}"), to)
 

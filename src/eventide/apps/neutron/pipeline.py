@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from eventide.apps._log_options import log_options
 from eventide.apps.neutron.awake import rare
 from eventide.apps.neutron.instruments import Instrument
 from eventide.apps.neutron.instruments import instrument as named
@@ -174,17 +175,15 @@ def pipeline(
     ['log://histograms', 'log://volumes', 'log://monitors', 'log://gaps']
     """
     one = named(instrument)
-    place: dict[str, Any] = {"log": log} if log else {}
-    start: dict[str, Any] = {**place, "follow": follow == "true"} if source.startswith("log://") else {}
-    target = place if sink.startswith("log://") else {}
-    came = read_in(read(source, name="pulses", **start), form=form)
+    target, goes_on = log_options(sink, log), follow == "true"
+    came = read_in(read(source, name="pulses", **log_options(source, log, follow=goes_on)), form=form)
     began = came.pulses
     if since:
         began = began.map_batches(functools.partial(_from, instant(since, what="since=")), name="since")
     told = None
     if per == "run":
-        goes_on = {**place, "follow": follow == "true"} if runs.startswith("log://") else {}
-        told = _read_runs(runs, form, goes_on, silent=duration(silent, what="silent=", zero=True))
+        there = log_options(runs, log, follow=goes_on)
+        told = _read_runs(runs, form, there, silent=duration(silent, what="silent=", zero=True))
     live = reduce(
         began,
         one,

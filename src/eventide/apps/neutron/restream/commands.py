@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pyarrow as pa
 import typer
 
+from eventide.apps._log_options import log_options
 from eventide.apps.neutron.stopping import Stop
 from eventide.errors import ConfigError
 
@@ -77,7 +78,7 @@ def command(
     data, now = _read(file), time.time_ns()
     read_command(data, now=now // 1_000_000)
     row = pa.record_batch([pa.array([now]).cast(MESSAGES.field(0).type), pa.array([data], pa.large_binary())], MESSAGES)
-    options: dict[str, Any] = {"log": log} if log and to.startswith("log://") else {}
+    options = log_options(to, log)
     if to.startswith("kafka://"):
         options = {"format": "raw", "rows_per_message": 1, "timestamp": "timestamp"}
     source = registry.resolve("connector", "memory").MemorySource([row])
