@@ -18,6 +18,7 @@ import eventide as ev
 from eventide import registry
 from eventide.errors import DataError, SchemaError, UsageError
 from eventide.formats import ad00, da00, df12, f142, f144, hs00, hs01, pl72, x5f2
+from eventide.formats._arrays import array_of
 from eventide.formats._flatbuffers import BrokenMessageError
 from eventide.formats._flatbuffers_write import Node, message
 from eventide.model.time import EVENT_TIME
@@ -414,9 +415,9 @@ def test_broken_messages(name: str) -> None:
 def test_shapes_that_lie() -> None:
     value = Node({0: np.arange(4, dtype="<i4")})
 
-    def wire(shape: list[int], *, kind: int = 1, axes: int | None = None) -> bytes:
+    def wire(shape: list[int], *, kind: int = 1, axes: int | None = None, held: Node = value) -> bytes:
         dims = [Node({0: ("i", 2)}) for _ in range(len(shape) if axes is None else axes)]
-        return message("hs01", Node({2: dims, 4: np.array(shape, "<i4"), 6: ("B", kind), 7: value}))
+        return message("hs01", Node({2: dims, 4: np.array(shape, "<i4"), 6: ("B", kind), 7: held}))
 
     assert hs01.read_histogram(wire([2, 2])).data.tolist() == [[0, 1], [2, 3]]
     for data, reason in (
@@ -428,9 +429,15 @@ def test_shapes_that_lie() -> None:
         (wire([2, 2], kind=9), "of the type 9"),
         (wire([2, 2], kind=0), "it has no data"),
         (wire([2, 2], kind=2), ""),
+        (wire([0] + [2**31 - 1] * 9, held=Node({0: np.empty(0, "<i4")})), "which no array can have"),
     ):
         (bad,) = hs01.decode(data).bad
         assert reason in bad.reason
+    none = np.empty(0, np.uint8)
+    for shape in ([0, 2**62, 2**62], [2**40, 0, 2**40]):
+        with pytest.raises(BrokenMessageError, match="which no array can have"):
+            array_of(none, 0, shape, what="it")
+    assert array_of(none, 0, [3, 0], what="it").shape == (3, 0)
 
 
 def test_the_same_bytes_named_ten_thousand_times() -> None:

@@ -7,6 +7,8 @@ batch that is not valid, a row that is neither an event nor in quarantine, and a
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import io
 import json as stdlib_json
 import os
@@ -20,6 +22,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fuzz_messages import EVENTS, ROWS, Guarded, check_events, check_rows
 
 from eventide import config as config_module
 from eventide import registry
@@ -47,11 +50,14 @@ class Target:
         Pieces that mean something in this format.
     check
         Feeds one input and raises `AssertionError` for a finding; errors of eventide are answers.
+    check_many
+        Feeds many inputs at once, where that is much faster; what it finds is looked for again one by one.
     """
 
     seeds: Sequence[bytes]
     words: Sequence[bytes]
     check: Callable[[bytes], None]
+    check_many: Callable[[Sequence[bytes]], None] | None = None
 
 
 def _rows(count: int = 7) -> pa.RecordBatch:
@@ -185,35 +191,12 @@ def _parquet_seeds() -> list[bytes]:
 # -- messages
 
 
-def _message_seeds(*names: str) -> list[bytes]:
+def _messages(name: str) -> Target:
     from neutron_samples import samples
 
-    return [message for name in names for message in samples()[name]]
-
-
-def _check_events(name: str) -> Callable[[bytes], None]:
-    def check(data: bytes) -> None:
-        module = registry.resolve("format", name)
-        found = module.decode(data)
-        assert found.messages.num_rows + len(found.bad) == 1, "a message was lost, or came twice"
-        assert found.batch.num_rows == sum(found.messages["events"].to_pylist())
-        assert all(b.reason for b in found.bad)
-        _whole(found.batch)
-        _whole(found.pulses)
-
-    return check
-
-
-_ROWS = ("f142", "f144", "pl72", "6s4t", "df12", "x5f2", "hs00", "hs01", "da00", "ad00")
-
-
-def _check_message(data: bytes) -> None:
-    """A message by the name that stands in it: rows or a reason."""
-    name = data[4:8].decode("latin-1")
-    found = registry.resolve("format", name if name in _ROWS else "hs01").decode(data)
-    assert name == "df12" or found.batch.num_rows + len(found.bad) == 1, "a message was lost, or came twice"
-    assert all(b.reason for b in found.bad)
-    _whole(found.batch)
+    check = (check_events if name in EVENTS else check_rows)(name, _whole)
+    words = [*_WORDS, *(n.encode() for n in (*EVENTS, *ROWS))]
+    return Target(samples()[name], words, lambda data: check([data]), check)
 
 
 # -- our own files
@@ -370,7 +353,16 @@ def _lie(data: bytes) -> None:
     assert not data.startswith(b"B"), "begins with B"
 
 
-PLANTED = {"crash": _crash, "hang": _hang, "fill": _fill, "lie": _lie}
+def _reach(data: bytes) -> None:
+    """Read the byte behind what was given, or the one before it."""
+    room = Guarded()
+    for place in (len(data), -1):
+        column = room.column([data])
+        if data.startswith(b"B"):
+            ctypes.string_at(column.buffers()[2].address + place, 1)
+
+
+PLANTED = {"crash": _crash, "hang": _hang, "fill": _fill, "lie": _lie, "reach": _reach}
 """Targets with a fault, by which the tests prove that the fuzzer finds it."""
 
 
@@ -378,7 +370,17 @@ def load(name: str, folder: Path) -> Target:
     """Return a target, which keeps the files that it needs in a folder."""
     global _FOLDER
     _FOLDER = folder
-    return Target([b"A" * 4], [b"B"], PLANTED[name]) if name in PLANTED else TARGETS[name]()
+    if name in PLANTED:
+        return Target([b"A" * 4], [b"B"], PLANTED[name])
+    if name.removesuffix(" of many") in PLANTED:
+        check = PLANTED[name.removesuffix(" of many")]
+
+        def check_many(several: Sequence[bytes]) -> None:
+            for data in several:
+                check(data)
+
+        return Target([b"A" * 4], [b"B"], check, check_many)
+    return TARGETS[name]()
 
 
 TARGETS: dict[str, Callable[[], Target]] = {
@@ -388,9 +390,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "csv": lambda: Target([registry.resolve("format", "csv").encode(_rows(), header=False)], _CSV_WORDS, _check_csv),
     "arrow": lambda: Target(_arrow_seeds(), _WORDS, _check_container("arrow")),
     "parquet": lambda: Target(_parquet_seeds(), _WORDS, _check_container("parquet")),
-    "ev42": lambda: Target(_message_seeds("ev42"), _WORDS, _check_events("ev42")),
-    "ev44": lambda: Target(_message_seeds("ev44"), _WORDS, _check_events("ev44")),
-    "messages": lambda: Target(_message_seeds(*_ROWS), [*_WORDS, *(n.encode() for n in _ROWS)], _check_message),
+    **{name: functools.partial(_messages, name) for name in (*EVENTS, *ROWS)},
     "log": lambda: Target(_log_seeds(), [*_WORDS, b"EVSEG001"], _check_log),
     "manifest": lambda: Target(_manifest_seeds(), _TEXT, _check_manifest),
     "state": lambda: Target(_state_seeds(), _WORDS, _check_state),

@@ -19,13 +19,17 @@ def samples() -> dict[str, list[bytes]]:
     counts = np.arange(6).reshape(2, 3)
     whole = hs01.Histogram(counts, axes, "bank", NOW, counts * 0.5, (0, 0), "{}")
     mantid = hs00.Histogram(counts * 1.0, (hs00.Axis("spectrum", "Counts", None, 2), axes[1]), "Mantid", NOW)
+    none = hs01.Histogram(counts[:0], axes, "bank", NOW)
     two = (np.array([NOW, NOW + 1]), np.array([0, 2]))
     three = (np.array([5, 6, 7]), np.array([1, 2, 3]))
     table = pl72.SpectrumMap(np.arange(2), np.arange(2), 2)
     attributes = (ad00.Attribute("a", "b", "c", np.arange(2)), ad00.Attribute("t", "", "", "x"))
     isis = ev42.Facility(1, True, 0.5)
     return {
-        "ev42": [ev42.write(ev42.EventMessage("bank", 3, two[0][:1], two[1][:1], *three, facility=isis))],
+        "ev42": [
+            ev42.write(ev42.EventMessage("bank", 3, two[0][:1], two[1][:1], *three, facility=facility))
+            for facility in (isis, None)
+        ],
         "ev44": [
             ev44.write(ev44.EventMessage("bank", 3, *two, *three)),
             ev44.write(ev44.EventMessage("monitor", 4, *two, three[0])),
@@ -41,7 +45,7 @@ def samples() -> dict[str, list[bytes]]:
             hs00.encode_histogram(hs00.Histogram(counts.astype("u4"), axes, "bank", NOW)),
             hs00.encode_histogram(mantid, dialect="mantid"),
         ],
-        "hs01": [hs01.encode_histogram(whole)],
+        "hs01": [hs01.encode_histogram(whole), hs01.encode_histogram(none)],
         "da00": [da00.encode_histogram(da00.Histogram(counts, axes, "bank", NOW, counts * 0.5, info="text"))],
         "ad00": [ad00.write(ad00.Image("cam", 1, NOW, counts, attributes))],
     }

@@ -90,7 +90,7 @@ def test_while_live_data_go_on(tmp_path):
     log, engine = str(tmp_path / "log"), registry.resolve("engine", "local")
     rows = 28  # a second
     ev.run(ev.from_table(pulses.slice(0, 6 * rows)).write("log://pulses", log=log))
-    live, new, switched, failed = threading.Event(), threading.Event(), threading.Event(), []
+    live, new, switched, failed, figures = *(threading.Event() for _ in range(3)), [], []
 
     def guarded(what):
         try:
@@ -103,7 +103,7 @@ def test_while_live_data_go_on(tmp_path):
 
     def rebuilt():
         hindsight.rebin(
-            "fine", checkpoint=str(tmp_path / "new"), stop=new, on_switch=lambda _: switched.set(), log=log,
+            "fine", checkpoint=str(tmp_path / "new"), stop=new, on_switch=lambda _, fast: (figures.append(fast), switched.set()), log=log,
             instrument="amor", lateness="100ms", bins="64",
         )  # fmt: skip
 
@@ -116,6 +116,8 @@ def test_while_live_data_go_on(tmp_path):
         ev.run(ev.from_table(pulses.slice(second * rows, rows)).write("log://pulses", log=log))
         second += 1
         if second == 8 and not begun:
+            while not any(t.num_rows > 4 for _, t in hindsight.published("histograms", log)) and not failed:
+                time.sleep(0.1)
             threads[1].start()
             begun = True
         if second == 13:  # what comes last is there only after the switch
@@ -127,9 +129,15 @@ def test_while_live_data_go_on(tmp_path):
         thread.join(60)
     assert not failed
     versions = hindsight.versions(log)
+    (fast,) = figures
+    assert fast.events > 0 and fast.rate == fast.events / fast.seconds and fast.live > 0
+    # The first pulse lies a little behind the beginning of the first interval, the boundary an interval further on.
+    assert 0 <= (versions[1].after - START) / SECOND - 1 - fast.covered < 0.1
     assert [v.name for v in versions] == ["", "fine"] and versions[1].up_to == MAX_TIME
     boundary = (versions[1].after - START) // SECOND
     assert 1 < boundary < 16
+    again = ev.fetch(ev.read("log://fine-histograms", log=log, follow=False))["until"].cast(pa.int64()).to_pylist()
+    assert min(again) > START + SECOND, "what the old version had published was published once more"
     _, (_, after) = hindsight.published("histograms", log)
     last = max(after["until"].cast(pa.int64()).to_pylist(), default=versions[1].after)
     assert last > versions[1].after, "the new version published nothing after the boundary"
@@ -192,7 +200,8 @@ def test_the_command_killed_and_begun_again(tmp_path):
         "rebin",
         "fine",
     ]
-    told = ["--param", "instrument=amor", "--param", "bins=64", "--param", "lateness=100ms", "--log", log]
+    said = ("instrument=amor", "bins=64", "lateness=100ms", "publish_from=2026-01-01")
+    told = [*(part for each in said for part in ("--param", each)), "--log", log]
     command = [*program, *told, "--checkpoint", str(tmp_path / "new")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as first:
         time.sleep(3.0)

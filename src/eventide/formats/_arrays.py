@@ -11,7 +11,7 @@ import numpy.typing as npt
 from eventide.errors import SchemaError
 from eventide.formats._flatbuffers import BrokenMessageError
 
-__all__ = ["array_of", "number_of_type", "text_of"]
+__all__ = ["array_of", "number_of_type", "shaped", "text_of"]
 
 TYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64")
 """Types in the order in which both schemas number them; text follows."""
@@ -57,7 +57,26 @@ def array_of(raw: npt.NDArray[Any], number: int, shape: list[int] | None, *, wha
     if min(shape, default=0) < 0 or math.prod(shape) != flat.size or len(shape) > 32:
         msg = f"{what} has {flat.size:,} numbers, which are not of the shape {shape[:33]}"
         raise BrokenMessageError(msg)
-    return flat.reshape(shape)
+    return shaped(flat, shape, what=what)
+
+
+def shaped(values: npt.NDArray[Any], shape: list[int], *, what: str) -> npt.NDArray[Any]:
+    """Return numbers, as many as a shape says, in that shape.
+
+    Raises
+    ------
+    BrokenMessageError
+        No array can have it: beside a length of 0 stand others that lie.
+
+    Examples
+    --------
+    >>> shaped(np.arange(6), [2, 3], what="image").tolist()
+    [[0, 1, 2], [3, 4, 5]]
+    """
+    if math.prod(max(n, 1) for n in shape) * values.itemsize >= 2**63:
+        msg = f"{what} has the shape {shape}, which no array can have"
+        raise BrokenMessageError(msg)
+    return values.reshape(shape)
 
 
 def text_of(raw: npt.NDArray[Any], what: str) -> str:

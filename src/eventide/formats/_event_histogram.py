@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eventide.errors import SchemaError, UsageError, near_names
+from eventide.formats._arrays import shaped
 from eventide.formats._flatbuffers import BrokenMessageError, Bytes, Table, root
 from eventide.formats._flatbuffers_write import Node, message
 from eventide.formats._histogram import MOST_AXES, Axis, Histogram, checked
@@ -90,7 +91,7 @@ def _shaped(values: npt.NDArray[Any], shape: list[int]) -> npt.NDArray[Any]:
     if min(shape, default=0) < 0 or math.prod(shape) != values.size:
         msg = f"it has {values.size:,} numbers for a histogram of the shape {shape}"
         raise BrokenMessageError(msg)
-    return values.reshape(shape)
+    return shaped(values, shape, what="it")
 
 
 def _array(table: Table, slot: int, name: str) -> npt.NDArray[Any] | None:

@@ -370,7 +370,18 @@ class TestPublishing:
         service.events(PULSES[:3])
         first, second = (shown(o)[1] for o in service.tick(SECOND))
         assert (first["id"], second["id"], first["start"], first["stop"]) == ("a", "", 1, 10**9)
-        assert set(first) == {"id", "start", "stop", "state", "last_pulse_time", "sum", "diff", "rate", "ledger"}
+        assert set(first) == {
+            "id",
+            "start",
+            "stop",
+            "state",
+            "last_pulse_time",
+            "sum",
+            "diff",
+            "rate",
+            "ledger",
+            "sequence",
+        }
         assert (first["sum"], first["diff"], first["last_pulse_time"]) == (7, 7, 1000 * 10**9)
         assert first["rate"] == 7 / 1000
         service.events(PULSES[3:])

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from eventide.apps.neutron.restream.machine import Restream
-from eventide.apps.neutron.restream.service import KafkaService, restream
+from eventide.apps.neutron.restream.service import Service, restream
 from eventide.errors import UnavailableError
 from eventide.formats import ev44, hs01, x5f2
 from eventide.formats.ev44 import EventMessage
@@ -161,4 +161,4 @@ def test_the_recording_of_sans2d(service, data_dir):
 
 def test_a_topic_of_commands_that_is_not_there(kafka):
     with pytest.raises(UnavailableError, match="commands"):
-        KafkaService(kafka.address, "no-such-commands", Restream())
+        Service(kafka.address, "no-such-commands", Restream())

@@ -12,10 +12,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 
+from eventide.apps._log_options import log_options
 from eventide.apps.gamma.building.operator import array_events
 from eventide.apps.gamma.models.files import load
 from eventide.apps.gamma.models.schedule import Schedule, score
@@ -159,11 +160,9 @@ def pipeline(
     >>> [write.uri for write in pipeline().writes][:3]
     ['log://parameters', 'log://events', 'log://gammas']
     """
-    place: dict[str, Any] = {"log": log} if log else {}
 
     def opened(uri: str, label: str) -> Stream:
-        start: dict[str, Any] = {**place, "follow": follow == "true"} if uri.startswith("log://") else {}
-        return read(uri, name=label, **start)
+        return read(uri, name=label, **log_options(uri, log, follow=follow == "true"))
 
     ra, _, dec = target.partition(",")
     how = Analysis(
@@ -183,8 +182,8 @@ def pipeline(
         astrometry=astrometry,
     )
     found = analyse(opened(source, "images"), how, pointings=opened(pointing, "pointings") if pointing else None)
-    target_options = place if sink.startswith("log://") else {}
-    writes = [stream.write(f"{sink}{topic}", **target_options) for topic, stream in found._asdict().items()]
+    into = log_options(sink, log)
+    writes = [stream.write(f"{sink}{topic}", **into) for topic, stream in found._asdict().items()]
     return joined(*writes, name="gamma")
 
 

@@ -5,8 +5,6 @@ Needs matplotlib (``pip install eventide[plot]``), which is imported when a plot
 
 from __future__ import annotations
 
-import html
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from eventide.apps._page import PageTable, new_figure, write_figure
 from eventide.apps.gamma.cameras.camera import Camera
 from eventide.apps.gamma.science.regions import OnOff, separation
 from eventide.apps.gamma.site import Site
 from eventide.apps.gamma.views import VIEWS
-from eventide.errors import DataError, MissingDependencyError
+from eventide.errors import DataError
 from eventide.model.time import format_duration, format_time
 
 if TYPE_CHECKING:
@@ -67,13 +66,7 @@ def draw(tables: Tables, site: Site, path: str | Path, *, position: OnOff, title
         raise DataError(msg, hint="let the pipeline run first, on images of two telescopes and more")
     figure = _figure(tables, site, position)
     heading = title or f"{site.name}, {position.name}"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.suffix == ".html":
-        target.write_text(_page(figure, tables, heading), encoding="utf-8")
-    else:
-        figure.suptitle(heading, x=0.01, ha="left", fontsize=12, fontweight="bold")
-        figure.savefig(target, dpi=110)
-    return target
+    return write_figure(figure, target, heading, above=[_alerts(tables["alerts"]), _counted(tables)])
 
 
 def outlines(camera: Camera) -> FloatArray:
@@ -96,12 +89,7 @@ def outlines(camera: Camera) -> FloatArray:
 
 
 def _figure(tables: Tables, site: Site, position: OnOff) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        msg = "a plot needs matplotlib, which is not installed"
-        raise MissingDependencyError(msg, hint="pip install eventide[plot]") from None
-    figure = Figure(figsize=(13, 14.5), layout="constrained", facecolor="white")
+    figure = new_figure(13, 14.5)
     panels = figure.subplots(4, 2).ravel()
     titles = {v.name: v.title for v in VIEWS}
     labels = {v.name: [f"{a.label} ({a.unit})" if a.unit else a.label for a in (v.x, v.y)] for v in VIEWS}
@@ -278,11 +266,7 @@ def _numbers(table: pa.Table, name: str) -> FloatArray:
     return out
 
 
-def _page(figure: Figure, tables: Tables, heading: str) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    picture = buffer.getvalue()
-    picture = picture[picture.index("<svg") :]
+def _counted(tables: Tables) -> PageTable:
     counted = [
         ("images in array events", tables["parameters"].num_rows),
         ("array events", tables["events"].num_rows),
@@ -290,63 +274,22 @@ def _page(figure: Figure, tables: Tables, heading: str) -> str:
         ("gamma-like", tables["gammas"].num_rows),
         ("alerts", tables["alerts"].num_rows),
     ]
-    counts = "".join(f"<tr><td>{label}</td><td>{value:,}</td></tr>" for label, value in counted)
-    return _PAGE.format(
-        heading=html.escape(heading), picture=picture, counts=counts, alerts=_alert_rows(tables["alerts"])
-    )
+    return PageTable("Counts", (), [[label, f"{value:,}"] for label, value in counted])
 
 
-def _alert_rows(alerts: pa.Table) -> str:
+def _alerts(alerts: pa.Table) -> PageTable:
     whole = pa.schema([f.with_type(pa.int64()) if f.name in ("time", "start", "scale") else f for f in alerts.schema])
-    rows = alerts.sort_by("time").cast(whole).slice(0, _MOST_ALERTS).to_pylist()
-    return "\n".join(
-        "<tr>"
-        + "".join(
-            f"<td>{html.escape(text)}</td>"
-            for text in (
-                format_time(r["time"]),
-                r["source"],
-                format_duration(r["scale"]),
-                f"{r['n_on']}",
-                f"{r['n_off']}",
-                f"{r['significance']:.2f}",
-                f"{r['significance_post']:.2f}",
-                r["id"],
-            )
-        )
-        + "</tr>"
-        for r in rows
-    )
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{heading}</title>
-<style>
-body {{ font: 15px/1.45 system-ui, sans-serif; color: #1c2733; background: #fff }}
-body {{ max-width: 1300px; margin: 2rem auto; padding: 0 1rem }}
-h1 {{ font-size: 1.3rem }} h2 {{ font-size: 1.05rem; margin-top: 2rem }}
-svg {{ width: 100%; height: auto }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
-th, td {{ padding: .3rem .9rem .3rem 0; text-align: left; border-bottom: 1px solid #e3e8ee }}
-</style>
-</head>
-<body>
-<h1>{heading}</h1>
-<h2>Alerts</h2>
-<table>
-<thead><tr><th>time</th><th>position</th><th>window</th><th>on</th><th>off</th><th>sigma</th><th>after trials</th>
-<th>id</th></tr></thead>
-<tbody>
-{alerts}
-</tbody>
-</table>
-<h2>Counts</h2>
-<table><tbody>{counts}</tbody></table>
-{picture}
-</body>
-</html>
-"""
+    rows = [
+        [
+            format_time(r["time"]),
+            r["source"],
+            format_duration(r["scale"]),
+            f"{r['n_on']}",
+            f"{r['n_off']}",
+            f"{r['significance']:.2f}",
+            f"{r['significance_post']:.2f}",
+            r["id"],
+        ]
+        for r in alerts.sort_by("time").cast(whole).slice(0, _MOST_ALERTS).to_pylist()
+    ]
+    return PageTable("Alerts", ("time", "position", "window", "on", "off", "sigma", "after trials", "id"), rows, left=8)

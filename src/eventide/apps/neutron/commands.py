@@ -13,11 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from eventide import registry
+from eventide.apps._log_options import log_options
 from eventide.apps.neutron import playback
 from eventide.apps.neutron.instruments import instrument as named
 from eventide.apps.neutron.messages import FORMS, decode, encode
 from eventide.apps.neutron.operators import good
-from eventide.apps.neutron.restream.commands import restream
+from eventide.apps.neutron.restream.commands import command, restream
 from eventide.apps.neutron.restream.settings import pairs
 from eventide.apps.neutron.schema import DECODED, MESSAGES, PULSES
 from eventide.apps.neutron.stopping import Stop
@@ -32,7 +33,7 @@ app = typer.Typer(no_args_is_help=True, help=__doc__)
 _Form = Annotated[str, typer.Option(help="pulses, or messages: ev42, ev44, an44.")]
 _Log = Annotated[str, typer.Option(help="Folder of the log; left out, the configured one.")]
 _Speed = Annotated[float, typer.Option(help="1: as it was; 2: twice as fast; 0: as fast as it goes.")]
-_Name = Annotated[str, typer.Option("--instrument", help="loki, dream, amor, sans2d or muons.")]
+_Name = Annotated[str, typer.Option("--instrument", help="loki, dream, amor, sans2d, muons, or FILE.toml.")]
 _Seed = Annotated[int, typer.Option(help="The same seed gives the same events.")]
 
 
@@ -176,7 +177,12 @@ def rebin(
     """Count anew from the log, other bins or pixels; switch to that once it has caught up, and go on."""
     from eventide.apps.neutron import hindsight
 
-    def told(version: hindsight.Version) -> None:
+    def told(version: hindsight.Version, fast: hindsight.Rebuilt) -> None:
+        _say(
+            f"{fast.events:,} events, {fast.covered:.1f} s of them, counted anew in {fast.seconds:.2f} s "
+            f"({fast.cpu:.2f} s of computing): {fast.rate / 1e6:.1f} million events/s, "
+            f"{fast.times_real_time:.1f} times real time, while the version before went on by {fast.live:.1f} s"
+        )
         _say(f"{version.topic('histograms')} holds after {version.after} ns; the version before may be stopped then")
 
     with Stop() as stop:
@@ -269,6 +275,7 @@ def plot(
 
 
 app.command()(restream)
+app.command()(command)
 
 
 def _send(pulses: Stream, to: str, *, form: str, log: str) -> None:
@@ -287,7 +294,7 @@ def _deliver(rows: Stream, to: str, *, log: str) -> None:
         options: dict[str, Any] = {"format": "raw", "rows_per_message": 1, "timestamp": "timestamp"}
         _done(rows.write(to, **options), to)
     elif "://" in to:
-        _done(rows.write(to, **({"log": log} if log and to.startswith("log://") else {})), to)
+        _done(rows.write(to, **log_options(to, log)), to)
     else:
         _done(rows.write(f"file://{Path(to).absolute()}"), to)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from eventide.model.batch import event_times
 from eventide.model.stream import read
 from eventide.model.time import EVENT_TIME, MAX_TIME, MIN_TIME, duration, instant
 
-__all__ = ["VERSIONS", "Version", "published", "rebin", "switch", "versions"]
+__all__ = ["VERSIONS", "Rebuilt", "Version", "published", "rebin", "switch", "versions"]
 
 VERSIONS: Final = pa.schema(
     [
@@ -54,6 +55,47 @@ class Version:
     def topic(self, kind: str) -> str:
         """Return the name of one of its topics, such as ``histograms``."""
         return f"{self.name}-{kind}" if self.name else kind
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """How fast a version was counted anew, from the call to the switch, with the start of the pipeline.
+
+    Parameters
+    ----------
+    events
+        Events that came in it up to the switch.
+    covered
+        Of the time of the events, how much they span, s.
+    seconds
+        How long it took, s.
+    cpu
+        How much of that this process computed, on all cores together, s: where others compute too, it waited as long.
+    live
+        By how much of its time the version before went on meanwhile, s.
+
+    Examples
+    --------
+    >>> made = Rebuilt(events=6_000_000, covered=60.0, seconds=2.0, cpu=1.0, live=1.9)
+    >>> made.rate, made.times_real_time
+    (3000000.0, 30.0)
+    """
+
+    events: int
+    covered: float
+    seconds: float
+    cpu: float
+    live: float
+
+    @property
+    def rate(self) -> float:
+        """Events a second."""
+        return self.events / self.seconds
+
+    @property
+    def times_real_time(self) -> float:
+        """How many times as fast as the events came."""
+        return self.covered / self.seconds
 
 
 def versions(log: str = "") -> list[Version]:
@@ -124,11 +166,13 @@ def rebin(
     checkpoint: str,
     every: str = "1s",
     stop: threading.Event | None = None,
-    on_switch: Callable[[Version], None] | None = None,
+    on_switch: Callable[[Version, Rebuilt], None] | None = None,
     log: str = "",
     **parameters: str,
 ) -> Any:
     """Count anew from the log, switch to that when it has caught up, and go on until told to stop.
+
+    What the version before has published already it does not publish once more: those intervals are not its own.
 
     Parameters
     ----------
@@ -141,12 +185,13 @@ def rebin(
     stop
         Ends it when it is set.
     on_switch
-        Called when the new version holds: the pipeline of the one before may be stopped once it has published up to
-        the boundary.
+        Called when the new version holds, with how fast that was: the pipeline of the one before may be stopped once
+        it has published up to the boundary.
     log
         Folder of the log; left out, the configured one.
     parameters
-        More of `eventide.apps.neutron.pipeline.pipeline`: ``bins``, ``mask``, ``since``, ``instrument``, ...
+        More of `eventide.apps.neutron.pipeline.pipeline`: ``bins``, ``mask``, ``since``, ``instrument``, ...; with
+        ``publish_from`` earlier intervals are published too.
 
     Returns
     -------
@@ -162,10 +207,15 @@ def rebin(
     if not name or not name.replace("_", "").isalnum():
         msg = f"a version cannot be called {name!r}"
         raise UsageError(msg, hint="letters, numbers and _, for example fine")
-    held = any(v.name == name for v in versions(log))
+    began, computed = time.monotonic(), time.process_time()
+    known = versions(log)
+    held = any(v.name == name for v in known)
+    at_first = _newest(known[-1], log)
     if not held and _newest(Version(name, MIN_TIME, MAX_TIME), log) is None:
         _check_there(parameters.get("source", "log://pulses"), parameters.get("since", ""), log)
-    job = pipeline(sink=f"log://{name}-", every=every, follow="true", log=log, **parameters).named(f"neutron-{name}")
+    begin = np.datetime64(0 if held or at_first is None else at_first.until // 1000, "us")
+    given = {"publish_from": str(begin), **parameters}
+    job = pipeline(sink=f"log://{name}-", every=every, follow="true", log=log, **given).named(f"neutron-{name}")
     ended = stop or threading.Event()
     step = duration(every, what="every")
     failed: list[EventideError] = []
@@ -176,15 +226,19 @@ def rebin(
         while not held and not ended.wait(_LOOK):
             old = versions(log)[-1]
             theirs, ours = (_newest(v, log) for v in (old, Version(name, MIN_TIME, MAX_TIME)))
-            if ours is not None and (theirs is None or ours >= theirs):
+            if ours is not None and (theirs is None or ours.until >= theirs.until):
                 try:
-                    made = switch(name, ours + step, log)
+                    made = switch(name, ours.until + step, log)
                 except EventideError as error:
                     failed.append(error)
                     ended.set()
                     return
                 if on_switch is not None:
-                    on_switch(made)
+                    before = at_first.until if at_first else theirs.first if theirs else 0
+                    live = (theirs.until - before) / 1e9 if theirs else 0.0
+                    covered = (ours.until - ours.first) / 1e9
+                    spent = time.monotonic() - began, time.process_time() - computed
+                    on_switch(made, Rebuilt(ours.events, covered, *spent, live))
                 return
 
     watcher = threading.Thread(target=watch, name="switch")
@@ -218,12 +272,24 @@ def _root(log: str) -> str | Path:
     return log or os.environ.get("EVENTIDE_LOG") or Path(".eventide", "log")
 
 
-def _newest(version: Version, log: str) -> int | None:
-    """Return until when a version has published, ns."""
+@dataclass(frozen=True, slots=True)
+class _Newest:
+    """The newest publication: until when it is, ns, the time of its first event, ns, and how many came in it."""
+
+    until: int
+    first: int
+    events: int
+
+
+def _newest(version: Version, log: str) -> _Newest | None:
+    """Return what a version has published last, None where that is nothing."""
     table = _table(version.topic("histograms"), log, last=True)
     if table is None or not table.num_rows:
         return None
-    return int(np.asarray(table["until"].cast(pa.int64())).max())
+    until, first = (np.asarray(table[n].cast(pa.int64()).fill_null(MAX_TIME)) for n in ("until", "first"))
+    newest = until == until.max()
+    events = int(np.asarray(table["events"])[newest].max())
+    return _Newest(int(until.max()), min(int(first[newest].min()), int(until.max())), events)
 
 
 def _table(topic: str, log: str, *, last: bool = False) -> pa.Table | None:

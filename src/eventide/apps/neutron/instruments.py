@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eventide.apps.neutron.banks import Bank, Monitor, around
+from eventide.apps.neutron.instrument_file import read_instrument
+from eventide.apps.neutron.reduction.constants import ROOT_ENERGY
 from eventide.errors import UsageError, near_names
 
 __all__ = ["INSTRUMENTS", "NS_PER_ANGSTROM_METRE", "Bank", "Geometry", "Instrument", "Monitor", "instrument"]
@@ -50,6 +52,11 @@ class Geometry:
     def momentum(self) -> Float64Array:
         """Return what is divided by a time of flight, ns, to give the momentum transfer Q, 1/Angstrom."""
         out: Float64Array = 4 * math.pi * np.sin(self.two_theta / 2) / self.wavelength()
+        return out
+
+    def root_energy(self) -> Float64Array:
+        """Return what is divided by a time of flight, ns, to give the root of the energy, sqrt(meV)."""
+        out: Float64Array = np.where(self.alive, ROOT_ENERGY * 1000 * self.path, np.nan)
         return out
 
 
@@ -204,19 +211,23 @@ INSTRUMENTS: Final = {each.name: each for each in (LOKI, DREAM, AMOR, SANS2D, MU
 
 
 def instrument(name: str) -> Instrument:
-    """Return an instrument by name.
+    """Return an instrument by name, or that of a file (``mine.toml``).
 
     Raises
     ------
     UsageError
         There is none of that name.
+    ConfigError
+        The file holds none.
 
     Examples
     --------
     >>> instrument("loki").pixels, len(instrument("loki").banks)
     (3211264, 9)
     """
+    if name.endswith(".toml"):
+        return read_instrument(name)
     if name not in INSTRUMENTS:
         msg = f"there is no instrument {name!r}"
-        raise UsageError(msg, hint=near_names(name, INSTRUMENTS))
+        raise UsageError(msg, hint=f"or name a file: mine.toml; {near_names(name, INSTRUMENTS)}")
     return INSTRUMENTS[name]

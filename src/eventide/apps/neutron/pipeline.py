@@ -16,16 +16,27 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from eventide.apps._log_options import log_options
 from eventide.apps.neutron.awake import rare
 from eventide.apps.neutron.instruments import Instrument
 from eventide.apps.neutron.instruments import instrument as named
 from eventide.apps.neutron.ledger import with_ledger
 from eventide.apps.neutron.logs import with_value
 from eventide.apps.neutron.messages import FORMS, broken_of, decode
+from eventide.apps.neutron.normalised import (
+    CHARGE,
+    CHARGES,
+    charges,
+    divisors_of_charge,
+    divisors_of_monitor,
+    normalised,
+)
+from eventide.apps.neutron.normalised import wanted as divided_by
 from eventide.apps.neutron.numbered import numbered
 from eventide.apps.neutron.operators import SEEN, good, with_pixels, without_pixels
 from eventide.apps.neutron.per_run import per_run
 from eventide.apps.neutron.products import image, longest, masked_of, products
+from eventide.apps.neutron.reduction.arrivals import Arrivals, subframes_of
 from eventide.apps.neutron.run_changes import run_changes
 from eventide.apps.neutron.run_messages import RUNS, decode_runs
 from eventide.apps.neutron.schema import BROKEN, DECODED, PULSES
@@ -65,12 +76,15 @@ class Live(NamedTuple):
         Time of flight, of each monitor.
     gaps
         Messages that are missing (`eventide.apps.neutron.numbered.GAPS`); None of events one by one.
+    normalised
+        Histograms divided by what was sent (`eventide.apps.neutron.normalised.NORMALISED`), where that is asked for.
     """
 
     histograms: Stream
     volumes: Stream
     monitors: Stream
     gaps: Stream | None
+    normalised: Stream | None = None
 
 
 def pipeline(
@@ -91,6 +105,10 @@ def pipeline(
     least_charge: str = "0",
     mask: str = "",
     since: str = "",
+    publish_from: str = "",
+    products: str = "",
+    frames: str = "",
+    normalise: str = "",
     log: str = "",
     follow: str = "false",
 ) -> Pipeline:
@@ -106,7 +124,7 @@ def pipeline(
         ``"pulses"`` or ``"events"`` for columns, ``"ev42"``, ``"ev44"`` or ``"an44"`` for messages in a column
         ``value``.
     instrument
-        loki, dream, amor, sans2d or muons.
+        loki, dream, amor, sans2d, muons, or the name of a file: ``mine.toml``.
     every, volume_every
         How often histograms, and volumes, are published, in event time.
     bins, time_bins
@@ -128,6 +146,17 @@ def pipeline(
         Pixels that do not count, such as ``"1-512,700"``.
     since
         Pulses before this time are passed over.
+    publish_from
+        Publications until before this time are not written; what they had is in those that come after them.
+    products
+        What is counted of all banks, such as ``"image,wavelength=1-12,energy"``: of ``time_of_flight`` (ns), ``image``,
+        ``wavelength``, ``d_spacing``, ``q``, ``energy`` (meV), with a range or without; left out: what the method of
+        the instrument looks at.
+    frames
+        Times are those of arrival after any pulse, and become times of flight: the shortest wavelength, Angstrom, that
+        choppers let through (``"2.5"``), or subframes (``"0:1-2.5,15000:2.5-4"``: us after the pulse, Angstrom).
+    normalise
+        ``"charge"`` or the name of a monitor: histograms divided by it go to the topic ``normalised`` too.
     log
         Folder of the log, where source or sink is ``log://``; left out, the configured one.
     follow
@@ -146,17 +175,15 @@ def pipeline(
     ['log://histograms', 'log://volumes', 'log://monitors', 'log://gaps']
     """
     one = named(instrument)
-    place: dict[str, Any] = {"log": log} if log else {}
-    start: dict[str, Any] = {**place, "follow": follow == "true"} if source.startswith("log://") else {}
-    target = place if sink.startswith("log://") else {}
-    came = read_in(read(source, name="pulses", **start), form=form)
+    target, goes_on = log_options(sink, log), follow == "true"
+    came = read_in(read(source, name="pulses", **log_options(source, log, follow=goes_on)), form=form)
     began = came.pulses
     if since:
         began = began.map_batches(functools.partial(_from, instant(since, what="since=")), name="since")
     told = None
     if per == "run":
-        goes_on = {**place, "follow": follow == "true"} if runs.startswith("log://") else {}
-        told = _read_runs(runs, form, goes_on, silent=duration(silent, what="silent=", zero=True))
+        there = log_options(runs, log, follow=goes_on)
+        told = _read_runs(runs, form, there, silent=duration(silent, what="silent=", zero=True))
     live = reduce(
         began,
         one,
@@ -171,12 +198,16 @@ def pipeline(
         volume_every=volume_every,
         lateness=lateness,
         within=within,
+        chosen=products,
+        frames=frames,
+        normalise=normalise,
     )
-    parts = [
-        live.histograms.write(f"{sink}histograms", **target),
-        live.volumes.write(f"{sink}volumes", **target),
-        live.monitors.write(f"{sink}monitors", **target),
-    ]
+    counted = {"histograms": live.histograms, "volumes": live.volumes, "monitors": live.monitors}
+    counted |= {} if live.normalised is None else {"normalised": live.normalised}
+    if publish_from:
+        late = functools.partial(_from, instant(publish_from, what="publish_from="), time="until")
+        counted = {kind: each.map_batches(late, name=f"late {kind}") for kind, each in counted.items()}
+    parts = [each.write(f"{sink}{kind}", **target) for kind, each in counted.items()]
     if live.gaps is not None:
         parts.append(live.gaps.write(f"{sink}gaps", **target))
     if came.broken is not None:
@@ -224,6 +255,9 @@ def reduce(
     runs: Stream | None = None,
     least_charge: float = 0.0,
     mask: npt.NDArray[np.bool_] | None = None,
+    chosen: str = "",
+    frames: str = "",
+    normalise: str = "",
 ) -> Live:
     """Count pulses into the histograms of an instrument.
 
@@ -239,11 +273,13 @@ def reduce(
         With ``per="run"``, beginnings and ends (`eventide.apps.neutron.run_messages.RUNS`).
     mask
         Of each pixel, from the first one on, whether it does not count.
+    chosen, frames, normalise
+        As `products`, `frames` and `normalise` of `pipeline`.
 
     Raises
     ------
     ConfigError
-        `per` is something else, or there are no runs.
+        `per` is something else, or there are no runs; or a setting cannot be followed.
 
     Examples
     --------
@@ -265,34 +301,61 @@ def reduce(
         known.map_batches(functools.partial(f, least_charge=least_charge), schema=schema, name=name)
         for f, name in ((with_pixels, "banks"), (without_pixels, "others"))
     )
+    if frames:
+        arrivals = _arrivals(one, frames)
+        banks = banks.map_batches(arrivals, name="unwrap")
+        monitors = monitors.map_batches(arrivals, name="unwrap monitors")
     if one_by_one:
         banks, monitors = timed(banks), timed(monitors)
+    keyed = ("period",) if per == "period" else ()
+    charge = None
+    if normalise and divided_by(normalise, one, one_by_one=one_by_one) == "charge":
+        charge = charges(known, within=within, keyed=keyed, least_charge=least_charge)
     if per == "run" and runs is not None:
         changes = run_changes(timed(runs))
         keys, value = ("instrument", one.name), functools.partial(with_value, values=changes, columns=schema.names)
         banks = value(banks, name="run", key=keys)
         monitors = value(monitors, name="run", key=keys, label="monitors")
-    keyed = ("period",) if per == "period" else ()
+        if charge is not None:
+            with_run = functools.partial(with_value, values=changes, columns=CHARGES.names)
+            charge = with_run(charge, name="run", key=keys, label="charge").key_by("sent")
     banks = banks.key_by(*keyed) if keyed else banks
     monitors = monitors.key_by("source", *keyed)
     flight = functools.partial(uniform, "time_of_flight", 0, longest(one), unit="ns")
     volume = {"pixel_time": product(image(one, mask), flight(time_bins))}
     common: dict[str, Any] = {"vetoed": "vetoed", "track": ["message_id"]}
 
-    def count(of: Stream, every: str, made: Mapping[str, Product | Axis], *, sparse: bool = False) -> Stream:
-        found = with_ledger(histogram(of, products=made, every=every, sparse=sparse, **common))
+    def count(of: Stream, every: str, made: Mapping[str, Product | Axis], **how: Any) -> Stream:
+        found = with_ledger(histogram(of, products=made, every=every, **how))
         return per_run(found, every=duration(every, what="every")) if per == "run" else found
 
+    histograms = count(banks, every, products(one, bins=bins, mask=mask, chosen=chosen), **common)
+    counted = count(monitors, every, {"time_of_flight": flight(bins)}, **common)
+    divided = None
+    if normalise:
+        told = (*keyed, *(("run",) if per == "run" else ()))
+        sent = (
+            divisors_of_monitor(counted, normalise, told)
+            if charge is None
+            else divisors_of_charge(count(charge, every, CHARGE), told)
+        )
+        divided = normalised(histograms, sent, by=normalise, keys=told)
     return Live(
-        count(banks, every, products(one, bins=bins, mask=mask)),
-        count(banks, volume_every, volume, sparse=True),
-        count(monitors, every, {"time_of_flight": flight(bins)}),
+        histograms,
+        count(banks, volume_every, volume, sparse=True, **common),
+        counted,
         None if one_by_one else known.side("gaps"),
+        divided,
     )
 
 
-def _from(since: int, batch: pa.RecordBatch) -> pa.RecordBatch:
-    times = as_event_time(column(batch, "event_time")).cast(pa.int64()).to_numpy(zero_copy_only=False)
+def _arrivals(one: Instrument, frames: str) -> Arrivals:
+    distances = {m.name: m.distance for m in one.monitors}
+    return Arrivals(subframes_of(frames), one.period / 1000, one.geometry().path, one.first, distances)
+
+
+def _from(since: int, batch: pa.RecordBatch, time: str = "event_time") -> pa.RecordBatch:
+    times = as_event_time(column(batch, time)).cast(pa.int64()).to_numpy(zero_copy_only=False)
     return batch.filter(pa.array(times >= since))
 
 

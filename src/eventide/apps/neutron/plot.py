@@ -5,8 +5,6 @@ Needs matplotlib (``pip install eventide[plot]``), which is imported when a plot
 
 from __future__ import annotations
 
-import html
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from eventide.apps._page import PageTable, new_figure, write_figure
 from eventide.apps.neutron.instruments import Instrument
 from eventide.apps.neutron.views import VIEWS, View
-from eventide.errors import DataError, MissingDependencyError
+from eventide.errors import DataError
 from eventide.kernel.histogram.publication import LEDGER, read_metadata
 
 if TYPE_CHECKING:
@@ -66,14 +65,7 @@ def draw(tables: Mapping[str, pa.Table], one: Instrument, path: str | Path, *, t
         msg = f"there is nothing to draw in {target}: no histogram was published"
         raise DataError(msg, hint="let the pipeline run first, on pulses with events")
     figure = _figure(tables, one, views)
-    heading = title or one.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.suffix == ".html":
-        target.write_text(_page(figure, tables["histograms"], heading), encoding="utf-8")
-    else:
-        figure.suptitle(heading, x=0.01, ha="left", fontsize=12, fontweight="bold")
-        figure.savefig(target, dpi=110)
-    return target
+    return write_figure(figure, target, title or one.name, below=[_ledger(tables["histograms"])])
 
 
 def axis_edges(described: Mapping[str, Any]) -> Float64Array:
@@ -102,13 +94,8 @@ def _rows(tables: Mapping[str, pa.Table], view: View) -> pa.Table:
 
 
 def _figure(tables: Mapping[str, pa.Table], one: Instrument, views: list[View]) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        msg = "a plot needs matplotlib, which is not installed"
-        raise MissingDependencyError(msg, hint="pip install eventide[plot]") from None
     rows = (len(views) + 1) // 2
-    figure = Figure(figsize=(13, 3.6 * rows + 0.4), layout="constrained", facecolor="white")
+    figure = new_figure(13, 3.6 * rows + 0.4)
     panels = figure.subplots(rows, 2, squeeze=False).ravel()
     for panel in panels[len(views) :]:
         panel.set_visible(False)
@@ -195,50 +182,11 @@ def _image(panel: Axes, layout: str, *, one: Instrument, counts: Float64Array) -
     bar.ax.tick_params(labelsize=7)
 
 
-def _page(figure: Figure, table: pa.Table, heading: str) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    picture = buffer.getvalue()
-    picture = picture[picture.index("<svg") :]
+def _ledger(table: pa.Table) -> PageTable:
     until = pc.cast(table.column("until"), pa.timestamp("us", "UTC"), safe=False)
     plain = table.select(["product", *LEDGER]).append_column("until", until).sort_by("until")
     newest = {row["product"]: row for row in plain.to_pylist()}
-    rows = "\n".join(
-        "<tr>" + "".join(f"<td>{html.escape(t)}</td>" for t in [name, *(f"{row[n]:,}" for n in LEDGER)]) + "</tr>"
-        for name, row in newest.items()
-    )
-    head = "".join(f"<th>{n}</th>" for n in ("histogram", *LEDGER))
+    rows = [[name, *(f"{row[n]:,}" for n in LEDGER)] for name, row in newest.items()]
     last = max((f"{row['until']:%Y-%m-%d %H:%M:%S}" for row in newest.values()), default="")
-    return _PAGE.format(heading=html.escape(heading), picture=picture, rows=rows, head=head, last=last)
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{heading}</title>
-<style>
-body {{ font: 15px/1.45 system-ui, sans-serif; color: #1c2733; background: #fff }}
-body {{ max-width: 1300px; margin: 2rem auto; padding: 0 1rem }}
-h1 {{ font-size: 1.3rem }} h2 {{ font-size: 1.05rem; margin-top: 2rem }}
-svg {{ width: 100%; height: auto }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
-th, td {{ padding: .3rem .9rem .3rem 0; text-align: right; border-bottom: 1px solid #e3e8ee }}
-td:first-child, th:first-child {{ text-align: left }}
-</style>
-</head>
-<body>
-<h1>{heading}</h1>
-{picture}
-<h2>Where the events went, until {last} UTC</h2>
-<table>
-<thead><tr>{head}</tr></thead>
-<tbody>
-{rows}
-</tbody>
-</table>
-<p>events = binned + below + above + unknown + masked + nan + vetoed, of each histogram.</p>
-</body>
-</html>
-"""
+    note = "events = binned + below + above + unknown + masked + nan + vetoed, of each histogram."
+    return PageTable(f"Where the events went, until {last} UTC", ("histogram", *LEDGER), rows, note=note)

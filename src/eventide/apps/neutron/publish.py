@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from eventide.apps._log_options import log_options
 from eventide.apps.neutron.plot import axis_edges
 from eventide.apps.neutron.schema import MESSAGES
 from eventide.errors import SchemaError, UsageError, near_names
@@ -70,10 +71,10 @@ def publish_pipeline(
         raise UsageError(msg, hint=near_names(form, FORMS))
     with Log(log or os.environ.get("EVENTIDE_LOG") or Path(".eventide", "log"), create=False) as opened:
         described = read_metadata(opened.topic(topic).schema)
-    place: dict[str, Any] = {"log": log} if log else {}
     encode = functools.partial(encode_publications, described=described, form=form, source=source)
-    messages = read(f"log://{topic}", follow=follow, **place).map_batches(encode, schema=MESSAGES, name="encode")
-    options: dict[str, Any] = place if to.startswith("log://") else {}
+    begun = log_options("log://", log, follow=follow)
+    messages = read(f"log://{topic}", **begun).map_batches(encode, schema=MESSAGES, name="encode")
+    options = log_options(to, log)
     if to.startswith("kafka://"):
         options = {"format": "raw", "rows_per_message": 1, "timestamp": "timestamp"}
     return messages.write(to, **options).named(f"publish-{topic}")

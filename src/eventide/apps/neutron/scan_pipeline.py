@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from eventide.apps._log_options import log_options
 from eventide.apps.neutron.awake import rare
 from eventide.apps.neutron.instruments import Instrument
 from eventide.apps.neutron.logs import LOGS, decode_logs
@@ -72,13 +72,12 @@ def scan_pipeline(
     >>> [write.uri for write in made.writes]
     ['log://scan', 'log://scan-pulses']
     """
-    place: dict[str, Any] = {"log": log} if log else {}
-    options = {uri: {**place, "follow": follow} if uri.startswith("log://") else {} for uri in (pulses, logs)}
-    messages = rare(logs, options[logs], silent=duration(silent, what="silent=", zero=True), name="logs")
+    goes_on = log_options(logs, log, follow=follow)
+    messages = rare(logs, goes_on, silent=duration(silent, what="silent=", zero=True), name="logs")
     values = messages.map_batches(functools.partial(decode_logs, form=form), schema=LOGS, name="decode logs")
     masks = {name: masked_of(text, one) for name, text in (regions or {}).items()}
     made = scan(
-        read(pulses, name="pulses", **options[pulses]),
+        read(pulses, name="pulses", **log_options(pulses, log, follow=follow)),
         values,
         motor=motor,
         idle=idle,
@@ -88,5 +87,5 @@ def scan_pipeline(
         every=every,
         lateness=lateness,
     )
-    target = place if out.startswith("log://") else {}
+    target = log_options(out, log)
     return joined(made.counts.write(out, **target), made.pulses.write(f"{out}-pulses", **target), name="neutron-scan")

@@ -105,21 +105,28 @@ VIEWS: Final = (
         "d_spacing",
         "d-spacing",
         x=Axis("counts", "d", "angstrom", "d_spacing"),
-        methods=("powder",),
+        methods=_NEUTRONS,
         form="linear",
     ),
     _spectrum(
         "q",
         "Momentum transfer",
         x=Axis("counts", "Q", "1/angstrom", "q", form="log"),
-        methods=("sans", "reflectometry"),
+        methods=_NEUTRONS,
+        form="log",
+    ),
+    _spectrum(
+        "energy",
+        "Energy",
+        x=Axis("counts", "energy", "meV", "energy", form="log"),
+        methods=_NEUTRONS,
         form="log",
     ),
     _spectrum(
         "wavelength",
         "Wavelength",
         x=Axis("counts", "wavelength", "angstrom", "wavelength"),
-        methods=("sans", "reflectometry"),
+        methods=_NEUTRONS,
         form="linear",
     ),
     View(
@@ -145,4 +152,4 @@ VIEWS: Final = (
         (Layer("line", "all banks", ("events",), "histograms"),),
     ),
 )
-"""For each method of measuring, what people at such an instrument look at."""
+"""For each method of measuring, what people at such an instrument look at; drawn is what was counted."""

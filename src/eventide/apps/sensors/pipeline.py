@@ -8,11 +8,12 @@ that cannot be used, with the reason).
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
 
+from eventide.apps._log_options import log_options
 from eventide.apps.sensors.decode import Rules, decode_a, decode_b, decode_table
 from eventide.apps.sensors.operators import Detect
 from eventide.apps.sensors.ranges import BUILT_IN, read_ranges
@@ -111,10 +112,9 @@ def pipeline(
     """
     rules = Rules(zone=zone, ranges=read_ranges(ranges) if ranges else BUILT_IN)
     options: dict[str, object] = {"band": band} if detector == "band" else {}
-    place: dict[str, Any] = {"log": log} if log else {}
-    start: dict[str, Any] = {**place, "follow": follow == "true"} if source.startswith("log://") else {}
-    target = place if sink.startswith("log://") else {}
-    readings = decode(read(source, name="readings", **start), form=form, rules=rules)
+    target = log_options(sink, log)
+    begun = read(source, name="readings", **log_options(source, log, follow=follow == "true"))
+    readings = decode(begun, form=form, rules=rules)
     found = analyse(readings, detector, options=options, gap=gap, hold=hold, lateness=lateness)
     parts = [
         found.anomalies.write(f"{sink}anomalies", **target),

@@ -5,16 +5,15 @@ Needs matplotlib (``pip install eventide[plot]``), which is imported when a plot
 
 from __future__ import annotations
 
-import html
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
 
+from eventide.apps._page import PageTable, new_figure, write_figure
 from eventide.apps.sensors.views import VIEWS, unit_of
-from eventide.errors import DataError, MissingDependencyError
+from eventide.errors import DataError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,14 +64,8 @@ def draw(
         msg = f"there is nothing to draw in {target}: no judged reading of the streams asked for"
         raise DataError(msg, hint="let the pipeline write the judged readings, and check the names of the streams")
     figure = _figure(table, runs, chosen)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.suffix == ".html":
-        target.write_text(_page(figure, runs, heading=title or VIEWS[0].title), encoding="utf-8")
-    else:
-        if title:
-            figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-        figure.savefig(target, dpi=120)
-    return target
+    below = [_incidents(runs)]
+    return write_figure(figure, target, title or VIEWS[0].title, caption=title, below=below, dpi=120)
 
 
 def _strongest(table: pl.DataFrame, runs: pl.DataFrame) -> list[str]:
@@ -84,13 +77,9 @@ def _strongest(table: pl.DataFrame, runs: pl.DataFrame) -> list[str]:
 
 
 def _figure(table: pl.DataFrame, runs: pl.DataFrame, streams: list[str]) -> Figure:
-    try:
-        from matplotlib import dates
-        from matplotlib.figure import Figure
-    except ImportError:
-        msg = "a plot needs matplotlib, which is not installed"
-        raise MissingDependencyError(msg, hint="pip install eventide[plot]") from None
-    figure = Figure(figsize=(12, 2.4 * len(streams) + 0.8), layout="constrained", facecolor="white")
+    figure = new_figure(12, 2.4 * len(streams) + 0.8)
+    from matplotlib import dates
+
     panels = figure.subplots(len(streams), 1, sharex=True, squeeze=False)[:, 0]
     for panel, stream in zip(panels, streams, strict=True):
         mine = table.filter(pl.col("stream") == stream).sort("timestamp")
@@ -138,52 +127,14 @@ def _legend(panels: Any) -> tuple[list[Any], list[str]]:
     return [found[label] for label in order], order
 
 
-def _page(figure: Figure, runs: pl.DataFrame, *, heading: str) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    picture = buffer.getvalue()
-    picture = picture[picture.index("<svg") :]
-    rows = "\n".join(
-        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in _cells(row)) + "</tr>"
-        for row in runs.sort("start", "stream").iter_rows(named=True)
-    )
-    return _PAGE.format(heading=html.escape(heading), picture=picture, rows=rows, count=len(runs))
+def _incidents(runs: pl.DataFrame) -> PageTable:
+    rows = [_cells(row) for row in runs.sort("start", "stream").iter_rows(named=True)]
+    columns = ("stream", "first anomaly (UTC)", "last anomaly (UTC)", "minutes", "anomalies", "peak score")
+    note = "A score is the distance from the prediction in half widths of the band: above 1 a reading lies outside."
+    return PageTable(f"Incidents ({len(runs)})", columns, rows, left=3, note=note)
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     start, end = (f"{row[name]:%Y-%m-%d %H:%M:%S}" for name in ("start", "end"))
     minutes = (row["end"] - row["start"]).total_seconds() / 60
     return [row["stream"], start, end, f"{minutes:.1f}", str(row["n"]), f"{row['peak_score']:.2f}"]
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{heading}</title>
-<style>
-body {{ font: 15px/1.45 system-ui, sans-serif; color: #1c2733; background: #fff }}
-body {{ max-width: 1200px; margin: 2rem auto; padding: 0 1rem }}
-h1 {{ font-size: 1.3rem }} h2 {{ font-size: 1.05rem; margin-top: 2rem }}
-svg {{ width: 100%; height: auto }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
-th, td {{ padding: .3rem .9rem .3rem 0; text-align: left; border-bottom: 1px solid #e3e8ee }}
-td:nth-child(n+4), th:nth-child(n+4) {{ text-align: right }}
-</style>
-</head>
-<body>
-<h1>{heading}</h1>
-{picture}
-<h2>Incidents ({count})</h2>
-<table>
-<thead><tr><th>stream</th><th>first anomaly (UTC)</th><th>last anomaly (UTC)</th>
-<th>minutes</th><th>anomalies</th><th>peak score</th></tr></thead>
-<tbody>
-{rows}
-</tbody>
-</table>
-<p>A score is the distance from the prediction in half widths of the band: above 1 a reading lies outside.</p>
-</body>
-</html>
-"""

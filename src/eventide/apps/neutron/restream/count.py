@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from eventide.apps.neutron.restream.command import Configure
 from eventide.apps.neutron.restream.layout import PIXEL, TIME, layout_of
@@ -24,6 +25,7 @@ SOURCE = "just-bin-it"
 """The source that histograms name: clients look for it."""
 
 _ENCODERS = {"hs00": hs00.encode_histogram, "hs01": hs01.encode_histogram, "da00": da00.encode_histogram}
+_PLAIN = ("error", "pulse", "other_source", "sequence", "told")
 _LEAVE = 5000  # ms after the stop time in which messages are still waited for
 
 
@@ -51,6 +53,7 @@ class Count:
         self._error = ""
         self._pulse = 0
         self._other_source = 0
+        self._sequence = 0
         self._told: dict[str, Any] = {"last_pulse_time": 0, "sum": 0, "diff": 0, "rate": 0}
 
     @property
@@ -120,6 +123,7 @@ class Count:
     def message(self, now: int) -> bytes:
         """Return the message of what is counted, published at `now`, ms since 1970."""
         counts = self._histograms.counts("counts").reshape(self._layout.shape)
+        self._sequence += 1
         made = hs00.Histogram(
             counts.astype(np.float64),
             self._layout.axes,
@@ -146,4 +150,27 @@ class Count:
         self._told = {"last_pulse_time": self._pulse, "sum": total, "diff": diff, "rate": rate}
         ledger = self._histograms.ledger("counts") | {"other_source": self._other_source}
         ledger["events"] += self._other_source
-        return out | self._told | {"ledger": ledger}
+        return out | self._told | {"ledger": ledger, "sequence": self._sequence}
+
+    def snapshot(self) -> tuple[dict[str, Any], dict[str, pa.Table]]:
+        """Return everything that is not in the command: plain data, and the counts as tables."""
+        said = {name: getattr(self, f"_{name}") for name in _PLAIN} | {
+            "state": self.state,
+            "beyond": sorted(self._beyond),
+            "events": self._histograms.events,
+        }
+        return said, dict(self._histograms.snapshot(0))
+
+    def restore(self, said: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> None:
+        """Take over a snapshot.
+
+        Raises
+        ------
+        CheckpointError
+            It is of a histogram with other bins.
+        """
+        for name in _PLAIN:
+            setattr(self, f"_{name}", said[name])
+        self.state = said["state"]
+        self._beyond = {(str(topic), int(partition)) for topic, partition in said["beyond"]}
+        self._histograms.restore(tables, said["events"])

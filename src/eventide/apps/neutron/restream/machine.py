@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import pyarrow as pa
 
 from eventide.apps.neutron.restream.command import INPUTS, Configure, Reset, message_id, read_command
 from eventide.apps.neutron.restream.count import Count
@@ -26,20 +28,21 @@ _READERS = {"ev42": ev42.read, "ev44": ev44.read, "an44": an44.read}
 
 
 class Received(NamedTuple):
-    """A message of a topic of events, with its own time, ms since 1970."""
+    """A message of a topic of events, with its own time, ms since 1970; its bytes, or what they would hold."""
 
     topic: str
     partition: int
     time: int
-    value: bytes
+    value: bytes | EventMessage
 
 
 class Outgoing(NamedTuple):
-    """A message to be sent; without brokers it goes to those of the commands."""
+    """A message to be sent; without brokers it goes to those of the commands. One that may be lost is not kept."""
 
     topic: str
     value: bytes
     brokers: tuple[str, ...] = ()
+    kept: bool = True
 
 
 class Subscription(NamedTuple):
@@ -106,6 +109,7 @@ class Restream:
         self._beats, self._publishes = _Clock(own.update_interval or 1000), _Clock(every)
         self._counts: list[Count] = []
         self._input = ""
+        self._configured: dict[str, Any] | None = None
 
     @property
     def states(self) -> list[str]:
@@ -138,12 +142,12 @@ class Restream:
             return self.end(now)
         # Made before anything ends: a histogram that cannot be made leaves everything as it is.
         counts = [Count(wanted, command) for wanted in command.histograms]
-        asked = [Subscription(c.wanted.brokers, t, command.start) for c in counts for t in c.wanted.data_topics]
-        subscriptions = tuple(dict.fromkeys(asked))
+        subscriptions = _subscriptions(counts, command)
         for one in subscriptions:
             self.check(one)
         out = self.end(now)
         self._counts, self._input, self.subscriptions = counts, command.input_schema, subscriptions
+        self._configured = {"command": data.decode("utf-8", "surrogateescape"), "now": now}
         return out + [_published(each, now) for each in counts]
 
     def end(self, now: int) -> list[Outgoing]:
@@ -153,9 +157,48 @@ class Restream:
             if each.running:
                 each.finish()
                 out.append(_published(each, now))
-        self._counts, self.subscriptions = [], ()
+        self._counts, self.subscriptions, self._configured = [], (), None
         self.generation += 1
         return out
+
+    def publish(self, now: int) -> list[Outgoing]:
+        """Return the histograms of those that run, as they are."""
+        return [_published(each, now) for each in self._counts if each.running]
+
+    def snapshot(self) -> tuple[dict[str, Any], dict[str, pa.Table]]:
+        """Return the state: plain data (the command that holds, and what came of it), and the counts as tables."""
+        said, tables = [], {}
+        for number, each in enumerate(self._counts):
+            one, counts = each.snapshot()
+            said.append(one)
+            tables.update({f"{number}:{name}": table for name, table in counts.items()})
+        kept = {"configured": self._configured, "counts": said, "broken": self.broken, "refused": self.refused}
+        return kept, tables
+
+    def restore(self, said: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> None:
+        """Take over a state, in place of what is held; topics are not checked again.
+
+        Raises
+        ------
+        CheckpointError
+            Its counts are of histograms with other bins.
+        UsageError
+            Its command is one that this version does not follow.
+        """
+        self.broken, self.refused, self._configured = said["broken"], said["refused"], said["configured"]
+        self._counts, self.subscriptions = [], ()
+        self.generation += 1
+        if self._configured is None:
+            return
+        data = self._configured["command"].encode("utf-8", "surrogateescape")
+        command = read_command(data, now=self._configured["now"])
+        if not isinstance(command, Configure):
+            return
+        self._input, self._counts = command.input_schema, [Count(wanted, command) for wanted in command.histograms]
+        for number, (each, one) in enumerate(zip(self._counts, said["counts"], strict=True)):
+            mine = f"{number}:"
+            each.restore(one, {n.removeprefix(mine): t for n, t in tables.items() if n.startswith(mine)})
+        self.subscriptions = _subscriptions(self._counts, command)
 
     def _answer(self, said: dict[str, object]) -> list[Outgoing]:
         if said["msg_id"] is None or not self._response_topic:
@@ -173,7 +216,9 @@ class Restream:
         for count in running:
             count.add(read)
 
-    def _read(self, data: bytes) -> EventMessage | None:
+    def _read(self, data: bytes | EventMessage) -> EventMessage | None:
+        if isinstance(data, EventMessage):
+            return data
         schema = self._input or bytes(data[4:8]).decode("latin-1")
         try:
             if schema not in INPUTS:
@@ -197,7 +242,7 @@ class Restream:
         """
         out = []
         if self._heartbeat_topic and self._beats.strikes(now):
-            out.append(Outgoing(self._heartbeat_topic, self._heartbeat))
+            out.append(Outgoing(self._heartbeat_topic, self._heartbeat, kept=False))
         waiting = frozenset(behind)
         due = self._publishes.strikes(now)
         for each in self._counts:
@@ -218,6 +263,11 @@ class Restream:
                 each.finish(reason)
                 out.append(_published(each, now))
         return out
+
+
+def _subscriptions(counts: Sequence[Count], command: Configure) -> tuple[Subscription, ...]:
+    asked = [Subscription(c.wanted.brokers, t, command.start) for c in counts for t in c.wanted.data_topics]
+    return tuple(dict.fromkeys(asked))
 
 
 def _published(each: Count, now: int) -> Outgoing:
