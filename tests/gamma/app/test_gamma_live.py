@@ -271,7 +271,7 @@ def test_files_that_ctapipe_does_not_know(tmp_path):
 
 def test_what_is_not_installed_is_told(tmp_path):
     for name, call in {
-        "zmq": lambda: LiveZmq("tcp://127.0.0.1:1"),
+        "zmq": lambda: LiveZmq("tcp://127.0.0.1:1").open({}),
         "protozfits": lambda: list(read_r1(tmp_path / "a", CAMERA)),
         "ctapipe": lambda: list(read_event_source(tmp_path / "a")),
     }.items():

@@ -57,8 +57,6 @@ class LiveZmq:
     ------
     UsageError
         There is no such kind of socket, or the address is none.
-    MissingDependencyError
-        pyzmq is not installed.
 
     Examples
     --------
@@ -86,7 +84,6 @@ class LiveZmq:
         self._address, self._kind, self._schema, self._bind = address, kind, schema, bind
         self._patience = None if ends_after is None else duration(ends_after, what="ends_after") / 1e9
         self.unbounded = ends_after is None
-        _zmq()
 
     def schema(self) -> pa.Schema:
         """Return the schema of the rows."""
@@ -103,6 +100,8 @@ class LiveZmq:
         ------
         ConfigError
             The address cannot be had.
+        MissingDependencyError
+            pyzmq is not installed.
         """
         zmq = _zmq()
         context = zmq.Context()
