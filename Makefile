@@ -9,6 +9,7 @@
 # make engine-environments  one for each distributed engine, whose pins exclude one another
 # make bench-engines  each engine through eventide, beside the same work written by hand for it
 # make test-engines  the engines' own tests, each in its environment: make test-flink, test-spark, test-beam
+# make test-gamma-peers  what needs ctapipe or gammapy, each in its environment
 # make test-kafka  what needs a Kafka broker, which is fetched from Maven Central
 
 PYTHON ?= python3
@@ -26,7 +27,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check lint types layers docs servers fuzz soak bench bench-peers bench-neutron conform clean \
-        engine-environments test-engines test-kafka test-kills test-same bench-engines
+        engine-environments test-engines test-kafka test-kills test-same test-gamma-peers bench-engines
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -57,6 +58,18 @@ ENGINES := $(basename $(notdir $(wildcard tests/engines/requirements/*.txt)))
 	touch $@
 
 engine-environments: $(ENGINES:%=.venvs/engine-%/.done)
+
+# What the gamma application is compared with, each in an environment of its own.
+GAMMA_PEERS := $(basename $(notdir $(wildcard tests/gamma/requirements/*.txt)))
+
+.venvs/gamma-%/.done: tests/gamma/requirements/%.txt pyproject.toml
+	test -x .venvs/gamma-$*/bin/python || $(PYTHON) -m venv .venvs/gamma-$*
+	.venvs/gamma-$*/bin/python -m pip install --quiet --disable-pip-version-check -r $< --editable '.[fast,gamma,testing]'
+	touch $@
+
+test-gamma-peers: $(GAMMA_PEERS:%=.venvs/gamma-%/.done)
+	.venvs/gamma-ctapipe/bin/python -m pytest -q tests/gamma/app/test_gamma_hdf5.py tests/gamma/app/test_gamma_live.py
+	.venvs/gamma-gammapy/bin/python -m pytest -q tests/gamma/events/test_dl3.py -k gammapy
 
 # Its python stands first on the path: some engines start others by name.
 test-%: .venvs/engine-%/.done

@@ -26,9 +26,9 @@ def command(
 ) -> None:
     """Run a conformance suite, or prove an engine; the last line is JSON, the exit code is 0 only when all holds.
 
-    An engine runs eight pipelines in this environment (the jobs of sensors and neutron, every kind of window, sessions
-    with late events, joins, timers, a function in plain Python); their rows must be those of the embedded engine, bit
-    for bit.
+    An engine runs nine pipelines in this environment (the jobs of sensors, neutron and gamma, every kind of window,
+    sessions with late events, joins, timers, a function in plain Python); their rows must be those of the embedded
+    engine, bit for bit.
     """
     if bool(suite) == bool(engine):
         msg = "name a suite or an engine" if not suite else "name a suite or an engine, not both"

@@ -17,6 +17,12 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from eventide.apps.gamma.pipeline import Analysis
+from eventide.apps.gamma.pipeline import analyse as showers
+from eventide.apps.gamma.science.regions import OnOff
+from eventide.apps.gamma.simulate import Flare, Night
+from eventide.apps.gamma.simulate.night import CRAB
+from eventide.apps.gamma.site import made as made_array
 from eventide.apps.neutron.instruments import AMOR
 from eventide.apps.neutron.pipeline import reduce
 from eventide.apps.neutron.simulate import simulate as pulses
@@ -61,7 +67,7 @@ def write_inputs(folder: Path, *, rows: int = 12_000, seed: int = 17) -> None:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_inputs(Path(folder), rows=100)
     ...     sorted(p.name for p in Path(folder).iterdir())
-    ['events.arrow', 'lines.arrow', 'marks.arrow', 'pulses.arrow', 'readings.arrow']
+    ['events.arrow', 'images.arrow', 'lines.arrow', 'marks.arrow', 'pulses.arrow', 'readings.arrow']
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -72,6 +78,7 @@ def write_inputs(folder: Path, *, rows: int = 12_000, seed: int = 17) -> None:
         "lines": _lines(events),
         "readings": _readings(rows),
         "pulses": _pulses(rng),
+        "images": _images(rng),
     }
     for name, batch in files.items():
         (folder / f"{name}.arrow").write_bytes(arrow.encode(batch))
@@ -121,6 +128,17 @@ def _pulses(rng: np.random.Generator) -> pa.RecordBatch:
     there = np.append(there, rng.choice(there, there.size // 10, replace=False))
     arrival = np.argsort(times[there] + rng.integers(0, _DISORDER * _SECOND, there.size), kind="stable")
     return made.take(pa.array(there[arrival])).combine_chunks().to_batches()[0]
+
+
+def _images(rng: np.random.Generator) -> pa.RecordBatch:
+    """Return images of an array that sees a flare: some come twice, some late, of a telescope that joins late."""
+    night = Night(made_array(5), hadrons=30.0, gammas=1.0, flares=[Flare(2.0, 10.0, 15.0)], joins={5: 4.0})
+    made = night.table(12).combine_chunks()
+    made = made.set_column(6, made.field(6), pa.nulls(made.num_rows, made.field(6).type))  # peak times: not used
+    order = np.append(np.arange(made.num_rows), rng.choice(made.num_rows, made.num_rows // 20, replace=False))
+    times = made["time"].cast(pa.int64()).to_numpy()[order]
+    delay = np.where(rng.random(order.size) < 0.05, 6 * _SECOND, rng.integers(0, _SECOND, order.size))
+    return made.take(pa.array(order[np.argsort(times + delay, kind="stable")])).combine_chunks().to_batches()[0]
 
 
 def parse_lines(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -213,6 +231,12 @@ def _neutron(folder: Path) -> Mapping[str, Stream]:
     return streams | {"gaps": found.gaps}
 
 
+def _gamma(folder: Path) -> Mapping[str, Stream]:
+    """The job of the gamma application: images to showers, to gamma rays, to alerts, and images that went elsewhere."""
+    how = Analysis(made_array(5), OnOff(*CRAB, radius=0.17), period="1m", threshold=4.0, every="5s")
+    return showers(read(f"file://{folder}/images.arrow", name="images"), how)._asdict()
+
+
 CASES: Mapping[str, Case] = {
     "sensors": _sensors,
     "windows": _windows,
@@ -222,4 +246,5 @@ CASES: Mapping[str, Case] = {
     "timers": _timers,
     "python-map": _python_map,
     "neutron": _neutron,
+    "gamma": _gamma,
 }

@@ -135,6 +135,18 @@ def test_late_images_leave_by_their_port(night):
     assert sum(found[n].num_rows for n in ("parameters", "orphans", "duplicates", "late", "excluded")) == rows.num_rows
 
 
+@pytest.mark.parametrize("rows", [7, 100_000])
+def test_which_images_are_late_does_not_depend_on_batches(night, rows):
+    images = night.table(10)
+    held = pa.concat_tables([images.slice(5), images.slice(0, 5)])
+    # Telescope 1 is not of this array: rows that are left out do not shift the marks of others.
+    site = SITE.__class__(*(getattr(SITE, n) for n in SITE.__struct_fields__[:-1]), SITE.telescopes[1:])
+    found = ran(held, HOW._replace(site=site), batch_rows=rows)
+    late = [t for t in images.slice(0, 5)["tel_id"].to_pylist() if t not in {1, 2}]  # 2 slews
+    assert sorted(found["late"]["tel_id"].to_pylist()) == sorted(late)
+    assert late
+
+
 def test_images_that_do_not_fit_are_told_apart():
     images = Night(SITE, seed=1, hadrons=100.0).second(0)
     lists = [[1.0, 2.0], None, images.column("image")[2].as_py(), [None] * len(images.column("image")[3])]

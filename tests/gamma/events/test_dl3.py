@@ -16,17 +16,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eventide as ev
-from eventide.apps.gamma.dl3.export import export_runs, runs_of
+from eventide.apps.gamma.dl3.export import export_runs, header_of, runs_of
 from eventide.apps.gamma.dl3.gadf import DL3_EVENTS, Run, read_run, write_run
 from eventide.apps.gamma.dl3.tables import FitsTable, opened, write_fits
 from eventide.apps.gamma.dl3.times import from_utc, moments, to_utc
+from eventide.apps.gamma.pipeline import Analysis, analyse
 from eventide.apps.gamma.science.alerts import example_alert
 from eventide.apps.gamma.science.crab import CRAB, fact_runs, merged
 from eventide.apps.gamma.science.gcn import gcn_notices
 from eventide.apps.gamma.science.light_curve import light_curve, overlap
-from eventide.apps.gamma.science.regions import add_regions
+from eventide.apps.gamma.science.regions import OnOff, add_regions, separation
 from eventide.apps.gamma.science.sky_map import plane, ring_map, sky_map
 from eventide.apps.gamma.science.voevent import voevents
+from eventide.apps.gamma.simulate import Night
+from eventide.apps.gamma.simulate.night import CRAB as SOURCE
+from eventide.apps.gamma.site import made
 from eventide.errors import DataError, EventideError, MissingDependencyError, SchemaError, UsageError
 from eventide.model.time import EVENT_TIME, instant
 
@@ -277,6 +281,24 @@ def test_gammapy_counts_the_same(run, tmp_path):
     assert first == pytest.approx(run.events["time"].cast(pa.int64())[0].as_py() / 1e9, abs=1e-5)
 
 
+def test_gammapy_counts_the_same_of_a_simulated_night(tmp_path):
+    """Images through the whole pipeline to a folder of files, opened as an observation."""
+    data = pytest.importorskip("gammapy.data", reason="gammapy is not installed")
+    regions = pytest.importorskip("regions")
+    coordinates = pytest.importorskip("astropy.coordinates")
+    position = OnOff(*SOURCE, radius=0.17)
+    night = Night(made(5), seed=4, hadrons=10.0, gammas=10.0)
+    gammas = ev.fetch(analyse(ev.from_table(night.table(10)), Analysis(made(5), position)).gammas)
+    (path,) = export_runs(runs_of(gammas, {}, header=header_of(made(5), OBS_MODE="POINTING")), tmp_path)
+    seen = data.Observation.read(path)
+    assert len(seen.events.table) == gammas.num_rows > 20
+    center = coordinates.SkyCoord(*SOURCE, unit="deg", frame="icrs")
+    inside = regions.CircleSkyRegion(center, position.radius * coordinates.Angle("1d"))
+    ours = separation(gammas["ra"].to_numpy(), gammas["dec"].to_numpy(), ra0=SOURCE[0], dec0=SOURCE[1])
+    assert len(seen.events.select_region(inside).table) == int((ours < position.radius).sum()) > 5
+    assert seen.pointing.fixed_icrs.separation(center).deg == pytest.approx(0.5, abs=1e-6)
+
+
 def test_gadf_needs_its_columns(run):
     events = run.events
     with pytest.raises(SchemaError, match="energy"):
@@ -397,6 +419,23 @@ def test_streamed_events_become_a_file_a_run(data_dir, tmp_path):
         assert back.ontime == pytest.approx(run.ontime, abs=1e-6)
     with pytest.raises(SchemaError):
         runs_of(events.drop_columns("ra"), {})
+
+
+def test_a_run_has_the_mean_of_pointings_that_track():
+    rng = np.random.default_rng(3)
+    rows = {n: np.full(50, 359.99 if n == "ra_pnt" else 22.0) for n in DL3_EVENTS.names[3:]}
+    rows |= {n: np.arange(50) for n in ("time", "event_id")} | {"obs_id": np.full(50, 7)}
+    moved = rows["ra_pnt"] + rng.normal(0, 0.01, 50)
+    events = pa.table({n: pa.array(rows[n]).cast(DL3_EVENTS.field(n).type) for n in DL3_EVENTS.names})
+    events = events.set_column(6, "ra_pnt", pa.array(moved % 360.0))
+    events = events.set_column(5, "energy", pa.nulls(50, pa.float64()))
+    (run,) = runs_of(events, {})
+    (ra,) = set(run.events["ra_pnt"].to_pylist())
+    assert (ra + 180) % 360 - 180 == pytest.approx(moved.mean() - 360, abs=1e-4)
+    back = read_run(write_run(run))
+    assert np.isnan(back.events["energy"].to_numpy()).all()
+    with pytest.raises(SchemaError, match=r"run 7 .* 0\.\d+ degrees"):
+        runs_of(events.set_column(6, "ra_pnt", pa.array(np.linspace(10, 10.5, 50))), {})
 
 
 def test_packets_are_valid():

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from eventide import registry
+from eventide.apps.gamma.file_commands import convert, export, load
 from eventide.errors import ConfigError
 from eventide.model.stream import read
 
@@ -18,6 +19,10 @@ __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 """``eventide gamma ...``"""
+
+app.command()(convert)
+app.command()(load)
+app.command()(export)
 
 _Data = Annotated[str, typer.Option(help="Folder with gamma/; left out, EVENTIDE_DATA.")]
 _Log = Annotated[str, typer.Option(help="Folder of the log; left out, the configured one.")]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,7 @@ from eventide.apps.gamma.science.sky import Observatory
 from eventide.apps.gamma.site import Kind, Site, camera_of
 from eventide.apps.gamma.stereo.operator import POINTING
 from eventide.errors import ConfigError, SchemaError, near_names
+from eventide.model.batch import WATERMARK_COLUMN
 from eventide.model.stream import Stream
 from eventide.operators.asof_join import asof_join
 
@@ -98,7 +100,7 @@ def parameters(images: Stream, site: Site) -> Stream:
     >>> found.schema == PARAMETERS, max(found["morphology_n_pixels"].to_pylist()) > 3
     (True, True)
     """
-    return images.map_batches(functools.partial(_measured, site=site), schema=PARAMETERS, name="parameters")
+    return images.map_batches(_Parameters(site), schema=PARAMETERS, name="parameters")
 
 
 def pointed(rows: Stream, pointings: Stream | None, *, tolerance: str = "10s") -> Checked:
@@ -256,6 +258,21 @@ def _need(schema: pa.Schema) -> None:
     if missing:
         msg = f"images have no column {missing[0]!r}"
         raise SchemaError(msg, hint=near_names(missing[0], schema.names))
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameters:
+    """The function behind `parameters`: rows carry the watermark that their image met, so that lateness is theirs."""
+
+    site: Site
+    follows_rows: ClassVar[bool] = True
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        made = _measured(batch, site=self.site)
+        mark = batch.schema.get_field_index(WATERMARK_COLUMN)
+        if mark < 0:
+            return made
+        return made.append_column(WATERMARK_COLUMN, batch.column(mark).filter(_reasons(batch, self.site).is_null()))
 
 
 def _measured(batch: pa.RecordBatch, *, site: Site) -> pa.RecordBatch:

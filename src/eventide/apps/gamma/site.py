@@ -13,6 +13,7 @@ import numpy as np
 from eventide.apps.gamma.cameras.camera import Camera, in_telescope_frame
 from eventide.apps.gamma.cameras.definitions import read_definitions
 from eventide.apps.gamma.cameras.made import chec_like, hexagonal, lst_like
+from eventide.apps.gamma.dl1.cameras import read_camera_of
 from eventide.apps.gamma.sky import Place
 from eventide.apps.gamma.stereo.subarray import Subarray
 from eventide.errors import ConfigError, near_names
@@ -31,7 +32,8 @@ class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name
         Of the kind.
     camera
-        ``lst-like``, ``mst-like`` or ``chec-like``, or ``FILE#NAME``: a camera of a file of definitions.
+        ``lst-like``, ``mst-like`` or ``chec-like``, or ``FILE#NAME``: a camera of a file of definitions, or by its
+        number one of a file of ctapipe (``.h5``).
     focal_length, mirror_area
         m and m2.
     picture, boundary
@@ -140,6 +142,8 @@ def camera_of(kind: Kind) -> Camera:
         raise ConfigError(msg, hint=near_names(path, own) + "; or name one of a file: definitions.json.gz#LSTCam")
     if not name:
         return in_telescope_frame(own[path](), kind.focal_length)
+    if path.endswith((".h5", ".hdf5")):
+        return in_telescope_frame(read_camera_of(path, name), kind.focal_length)
     found = read_definitions(path)
     if name not in found:
         msg = f"{path} has no camera {name!r}"

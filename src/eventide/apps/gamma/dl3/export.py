@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +12,28 @@ import pyarrow as pa
 
 from eventide.apps.gamma.dl3.gadf import DL3_EVENTS, Run, write_run
 from eventide.apps.gamma.dl3.tables import HeaderValue
+from eventide.apps.gamma.science.regions import separation
+from eventide.apps.gamma.site import Site
 from eventide.errors import SchemaError, near_names
 from eventide.model.batch import Int64Array, event_times
 
-__all__ = ["export_runs", "runs_of"]
+__all__ = ["APART", "export_runs", "header_of", "runs_of"]
+
+APART = 0.1
+"""How far from the mean pointing of a run an event's may be, degrees: telescopes track, they do not stand still."""
+
+
+def header_of(site: Site, **more: HeaderValue) -> dict[str, HeaderValue]:
+    """Return the keywords that say where an array stands, and further ones.
+
+    Examples
+    --------
+    >>> from eventide.apps.gamma.site import made
+    >>> header_of(made(4), OBJECT="Crab")["GEOLAT"]
+    28.76
+    """
+    place = {"GEOLON": site.longitude, "GEOLAT": site.latitude, "ALTITUDE": site.height}
+    return {"TELESCOP": site.name, **place, **more}
 
 
 def runs_of(
@@ -26,6 +45,8 @@ def runs_of(
 ) -> list[Run]:
     """Return the runs of events, ordered by their number, in each the events in order of time.
 
+    A file has one pointing: events of a run get the mean of theirs.
+
     Parameters
     ----------
     events
@@ -36,12 +57,12 @@ def runs_of(
     deadtime
         Share of the time in which events could be recorded.
     header
-        Keywords of all of them, such as ``{"TELESCOP": "FACT", "OBJECT": "Crab"}``.
+        Keywords of all of them, such as ``{"TELESCOP": "FACT", "OBJECT": "Crab"}``, see `header_of`.
 
     Raises
     ------
     SchemaError
-        A column of `DL3_EVENTS` is missing.
+        A column of `DL3_EVENTS` is missing, or pointings within a run are further than `APART` from their mean.
 
     Examples
     --------
@@ -60,11 +81,31 @@ def runs_of(
     numbers = ordered.column("obs_id").to_numpy()
     for number in np.unique(numbers).tolist():
         begin, end = (int(np.searchsorted(numbers, number, side=side)) for side in ("left", "right"))
-        mine = ordered.slice(begin, end - begin).combine_chunks().to_batches()[0]
+        mine = _one_pointing(ordered.slice(begin, end - begin).combine_chunks().to_batches()[0], number)
         times = event_times(mine, "time")
         intervals = gti.get(number, np.array([[times[0], times[-1]]], np.int64))
         runs.append(Run(mine, intervals, deadtime, header or {}))
     return runs
+
+
+def _one_pointing(events: pa.RecordBatch, number: int) -> pa.RecordBatch:
+    ra, dec = (events.column(n).to_numpy(zero_copy_only=False) for n in ("ra_pnt", "dec_pnt"))
+    if (ra == ra[0]).all() and (dec == dec[0]).all():
+        return events
+    lon, lat = np.radians(ra), np.radians(dec)
+    x, y, z = (float(v.mean()) for v in (np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)))
+    mean = {
+        "ra_pnt": math.degrees(math.atan2(y, x)) % 360.0,
+        "dec_pnt": math.degrees(math.atan2(z, math.hypot(x, y))),
+    }
+    far = separation(ra, dec, ra0=mean["ra_pnt"], dec0=mean["dec_pnt"])
+    if not (far <= APART).all():
+        msg = f"events of run {number} have pointings that are {np.nanmax(far):.3f} degrees from their mean"
+        raise SchemaError(msg, hint="a run has one pointing: give each pointing an obs_id of its own")
+    for name, value in mean.items():
+        at = events.schema.get_field_index(name)
+        events = events.set_column(at, events.schema.field(at), pa.array(np.full(events.num_rows, value)))
+    return events
 
 
 def export_runs(runs: list[Run], folder: str | Path) -> list[Path]:

@@ -47,6 +47,7 @@ OPTIONAL: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Further columns that are written where the events have them: name and unit in the file."""
 
+_KEPT: Final = ("TELESCOP", "INSTRUME", "OBJECT", "OBSERVER", "OBS_MODE", "GEOLON", "GEOLAT", "ALTITUDE")
 _MJDREF = 51_910  # 2001-01-01, one for all files, as they are put together by column
 
 
@@ -160,12 +161,14 @@ def _times(table: OpenTable, seconds: np.ndarray) -> Int64Array:
 def write_run(run: Run, *, telescope: str = "", creator: str = "eventide") -> bytes:
     """Return a run as a GADF 0.3 file; the same run gives the same bytes.
 
-    GADF has times as 64-bit floats: they come back to 60 ns. Parquet (`eventide.formats.parquet`) keeps all.
+    Energies that are not known are NaN. GADF has times as 64-bit floats: they come back to 60 ns. Parquet
+    (`eventide.formats.parquet`) keeps all.
 
     Parameters
     ----------
     run
-        What to write. Its header's TELESCOP, INSTRUME, OBJECT and OBSERVER are kept.
+        What to write. Of its header, names (TELESCOP, INSTRUME, OBJECT, OBSERVER, OBS_MODE) and the place on Earth
+        (GEOLON, GEOLAT, ALTITUDE; gammapy needs it for observations) are kept.
     telescope
         TELESCOP, where the header has none.
     creator
@@ -197,7 +200,7 @@ def write_run(run: Run, *, telescope: str = "", creator: str = "eventide") -> by
         "TIME": from_utc(event_times(events, "time"), mjd=_MJDREF, scale="tt"),
         "RA": events.column("ra").to_numpy(),
         "DEC": events.column("dec").to_numpy(),
-        "ENERGY": events.column("energy").to_numpy(),
+        "ENERGY": events.column("energy").to_numpy(zero_copy_only=False),
     }
     units = {"TIME": "s", "RA": "deg", "DEC": "deg", "ENERGY": "TeV"}
     for name, (column, unit) in OPTIONAL.items():
@@ -205,7 +208,7 @@ def write_run(run: Run, *, telescope: str = "", creator: str = "eventide") -> by
             columns[column] = events.column(name).to_numpy(zero_copy_only=False)
             units |= {column: unit} if unit else {}
     edges = from_utc(run.gti, mjd=_MJDREF, scale="tt").reshape(-1, 2)
-    kept = {k: run.header[k] for k in ("TELESCOP", "INSTRUME", "OBJECT", "OBSERVER") if k in run.header}
+    kept = {k: run.header[k] for k in _KEPT if k in run.header}
     clock: dict[str, HeaderValue] = {
         "HDUCLASS": "GADF",
         "HDUDOC": "https://github.com/open-gamma-ray-astro/gamma-astro-data-formats",

@@ -1,0 +1,104 @@
+"""Commands about files of others: load them, write them, convert configurations."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from eventide import registry
+from eventide.errors import ConfigError, UsageError
+from eventide.model.stream import read
+
+__all__ = ["convert", "export", "load"]
+
+_Log = Annotated[str, typer.Option(help="Folder of the log; left out, the configured one.")]
+_Array = Annotated[str, typer.Option(help="made-1 to made-100, or a file in JSON.")]
+
+
+def convert(
+    file: Annotated[str, typer.Argument(help="A process of streams (.xml), or a configuration of ctapipe.")],
+    out: Annotated[str, typer.Option(help="Where the pipeline goes; left out, FILE.py beside it.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of the table.")] = False,
+) -> None:
+    """Write a pipeline that does what a configuration of another program says, and tell what became of each step."""
+    from eventide.apps.gamma.migration.convert import convert as read_draft
+    from eventide.apps.gamma.migration.convert import pipeline_text
+    from eventide.apps.gamma.migration.steps import as_json as plain
+    from eventide.apps.gamma.migration.steps import as_table
+
+    draft = read_draft(file)
+    target = Path(out) if out else Path(file).with_suffix(".py")
+    if target.exists() and not out:
+        msg = f"{target} is there already"
+        raise UsageError(msg, hint="name another file with --out, or this one, to write over it")
+    target.write_text(pipeline_text(draft, name=Path(file).name), encoding="utf-8")
+    if as_json:
+        _say(json.dumps({"file": str(target), **plain(draft.steps)}))
+        return
+    _say(as_table(draft.steps))
+    _say(f"eventide run {target} --param source={draft.source} --param array={draft.array}")
+
+
+def load(
+    file: Annotated[str, typer.Argument(help="A file of images, or an address of ZeroMQ such as tcp://host:5555.")],
+    out: Annotated[str, typer.Argument(help="log://topic, or a file.")] = "log://images",
+    form: Annotated[
+        str, typer.Option(help="photon-stream, prod3, ctapipe, protozfits or event-source; left out, by the name.")
+    ] = "",
+    camera: Annotated[str, typer.Option(help="FILE#NAME, for protozfits.")] = "",
+    array_out: Annotated[str, typer.Option(help="Write the array of a file of ctapipe to this file, in JSON.")] = "",
+    log: _Log = "",
+) -> None:
+    """Put the images of a file, or those that come by ZeroMQ, into a topic, from which they are analysed."""
+    from eventide.apps.gamma.sources.forms import source_of
+
+    source = source_of(file, form=form, camera=camera)
+    if array_out:
+        import msgspec
+
+        from eventide.apps.gamma.dl1.instrument import read_site
+
+        Path(array_out).write_bytes(msgspec.json.encode(read_site(file)))
+    place: dict[str, Any] = {"log": log} if log and out.startswith("log://") else {}
+    target = out if "://" in out else f"file://{Path(out).absolute()}"
+    result = registry.resolve("engine", "local").run(read(source).write(target, **place))
+    _say(f"{result.rows_out:,} images in {out}, {result.seconds:.2f} s")
+
+
+def export(
+    out: Annotated[str, typer.Argument(help="FILE.h5 for ctapipe (DL1, DL2), or a folder for GADF files (DL3).")],
+    array: _Array = "made-12",
+    images: Annotated[bool, typer.Option(help="Put images into a file for ctapipe.")] = True,
+    name: Annotated[str, typer.Option(help="What was observed (OBJECT in GADF files).")] = "",
+    log: _Log = "",
+) -> None:
+    """Write what the topics of `eventide run gamma` hold as files that ctapipe, or gammapy, opens."""
+    from eventide.apps.gamma.demo import topic
+    from eventide.apps.gamma.site import site
+
+    where = site(array)
+    if out.endswith((".h5", ".hdf5")):
+        from eventide.apps.gamma.dl1.write import write_ctapipe
+
+        seen = topic("images", log) if images else None
+        count = write_ctapipe(out, where, parameters=topic("parameters", log), events=topic("events", log), images=seen)
+        _say(f"{count:,} array events in {out}")
+        return
+    from eventide.apps.gamma.dl3.export import export_runs, header_of, runs_of
+
+    gammas = topic("gammas", log)
+    if not gammas.num_rows:
+        msg = "the topic gammas is empty"
+        raise ConfigError(msg, hint="run the pipeline first: eventide run gamma")
+    more = {"OBJECT": name} if name else {}
+    paths = export_runs(runs_of(gammas, {}, header=header_of(where, OBS_MODE="POINTING", **more)), out)
+    _say(f"{gammas.num_rows:,} gamma-like events in {', '.join(p.name for p in paths)}")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

@@ -1,0 +1,142 @@
+"""SIGKILL at random points of a run from log to log: every topic, alerts and DL3 files are those of an undisturbed run.
+
+8 kills; as many as EVENTIDE_GAMMA_KILLS says. A child is forked for every run, so that a kill costs no start of Python.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import eventide as ev
+from eventide.apps.gamma.dl3.export import export_runs, runs_of
+from eventide.apps.gamma.simulate import Flare, Night
+from eventide.apps.gamma.site import made
+from eventide.testing.same_results import table_hash
+
+KILLS = int(os.environ.get("EVENTIDE_GAMMA_KILLS", "8"))
+SECONDS = 30
+ENDS = ("parameters", "orphans", "duplicates", "late", "excluded")
+TOPICS = (*ENDS, "events", "gammas", "significance", "light_curve", "sky", "alerts")
+
+NURSERY = """
+import os, signal, sys, time
+from eventide import registry
+from eventide.apps.gamma.operators import _measured
+from eventide.apps.gamma.pipeline import pipeline
+from eventide.apps.gamma.simulate import Night
+from eventide.apps.gamma.site import made
+engine = registry.resolve("engine", "local")
+for kind, name in (("connector", "log"), ("operator", "asof_join")):
+    registry.resolve(kind, name)
+_measured(Night(made(5), seed=1).second(0), site=made(5))  # compiled kernels are loaded once
+
+def child(folder):
+    how = {"pointing": "log://pointings", "threshold": "4", "period": "1m", "every": "5s"}
+    job = pipeline(array="made-5", log=folder + "/log", **how)
+    how = {"checkpoint": folder + "/state", "checkpoint_interval": "20ms", "batch_rows": 40, "quarantine": folder + "/log"}
+    engine.run(job, **how)
+
+for line in sys.stdin:
+    folder, delay = line.rsplit(" ", 1)
+    begun, pid = time.monotonic(), os.fork()
+    if not pid:
+        code = 1
+        try:
+            child(folder)
+            code = 0
+        finally:
+            os._exit(code)
+    if float(delay) > 0:
+        time.sleep(float(delay))
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    killed = os.WIFSIGNALED(status)
+    print("killed" if killed else "done" if not status else "failed", time.monotonic() - begun, flush=True)
+"""
+
+
+@pytest.fixture
+def nursery():
+    """Run a child in a folder; return how it ended and after how many seconds."""
+    program = [sys.executable, "-c", NURSERY]
+    process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None and process.stdout is not None
+
+    def run(folder: Path, delay: float = 0.0) -> tuple[str, float]:
+        process.stdin.write(f"{folder} {delay}\n")
+        process.stdin.flush()
+        end, seconds = process.stdout.readline().split()
+        return end, float(seconds)
+
+    yield run
+    process.stdin.close()
+    process.wait(60)
+    process.stdout.close()
+
+
+def written(folder: Path, seed: int) -> Path:
+    """Write the topics of images and pointings: images out of order, some twice, some too late, a telescope that joins late."""
+    rng = np.random.default_rng(seed)
+    flare = Flare(5.0, 25.0, 8.0)
+    night = Night(made(5), seed=seed, hadrons=40.0, gammas=1.0, flares=[flare], joins={3: 6.0}, pointed=False)
+    images = night.table(SECONDS).combine_chunks()
+    none = pa.nulls(images.num_rows, images.schema.field("peak_time").type)  # not used by this pipeline
+    images = images.set_column(images.schema.names.index("peak_time"), images.schema.field("peak_time"), none)
+    order = np.append(np.arange(images.num_rows), rng.choice(images.num_rows, images.num_rows // 25, replace=False))
+    times = images["time"].cast(pa.int64()).to_numpy()[order]
+    delay = np.where(rng.random(order.size) < 0.02, 3_000_000_000, rng.integers(0, 500_000_000, order.size))
+    images = images.take(pa.array(order[np.argsort(times + delay, kind="stable")]))
+    pointings = pa.Table.from_batches([night.pointings(n) for n in range(SECONDS)])
+    for topic, table in (("images", images), ("pointings", pointings)):
+        ev.run(ev.from_table(table).write(f"log://{topic}", log=str(folder / "log")))
+    return folder
+
+
+def topics(folder: Path) -> dict[str, pa.Table]:
+    return {t: ev.fetch(ev.read(f"log://{t}", log=str(folder / "log"), follow=False)) for t in TOPICS}
+
+
+def dl3(gammas: pa.Table, folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in export_runs(runs_of(gammas, {}), folder)}
+
+
+@pytest.mark.slow
+def test_killed_at_random_it_finds_the_same(nursery, tmp_path):
+    pytest.importorskip("astropy")
+    source = written(tmp_path / "source", seed=5)
+    calm = tmp_path / "calm"
+    shutil.copytree(source, calm)
+    end, seconds = nursery(calm)
+    assert end == "done"
+    golden = topics(calm)
+    images = ev.fetch(ev.read("log://images", log=str(calm / "log"), follow=False)).num_rows
+    assert sum(golden[t].num_rows for t in ENDS) == images > 700
+    assert all(golden[t].num_rows > 3 for t in TOPICS), {t: golden[t].num_rows for t in TOPICS}
+    hashes = {name: table_hash(table) for name, table in golden.items()}
+    files = dl3(golden["gammas"], tmp_path / "dl3")
+    assert sum(map(len, files.values())) > 10_000
+    rng, kills, turn = random.Random(os.environ.get("EVENTIDE_GAMMA_SEED", "7")), 0, 0
+    while kills < KILLS:
+        turn += 1
+        folder = tmp_path / f"turn-{turn}"
+        shutil.copytree(source, folder)
+        end = ""
+        while end != "done":
+            delay = rng.uniform(0.05, seconds * 0.8) if kills < KILLS else 0.0
+            end, _ = nursery(folder, delay)
+            assert end != "failed", f"turn {turn}, after {kills} kills"
+            kills += end == "killed"
+        found = topics(folder)
+        for name, wanted in hashes.items():
+            assert table_hash(found[name]) == wanted, f"{name} of turn {turn}, after {kills} kills"
+        assert dl3(found["gammas"], tmp_path / f"dl3-{turn}") == files
+        shutil.rmtree(folder)
