@@ -39,6 +39,9 @@ def products(seed):
         "q": logarithmic(ratio("p", "t", one, first=3), 1e-3, 10, 12),
         "e": uniform(ratio("p", "t", one, first=3, squared=True), 0, 1, 12),
         "d": uniform(calibrated("p", "t", difc=flat, first=3), 0, 90, 11),
+        "q_of_d": edges(ratio("p", "t", 2 * np.pi * flat, first=3), [-1, 0, 0.05, 0.1, 0.1 + 1e-9, 3, 50]),
+        "e_of_d": logarithmic(ratio("p", "t", flat, first=3, squared=True), 1e-4, 1, 20),
+        "w_of_d": uniform(scaled("p", "t", 0.25 / flat, first=3), -5, 30, 70),
         "d_full": uniform(calibrated("p", "t", difc=flat, difa=one, tzero=np.ones(FEW), first=3), -9, 90, 11),
     }  # fmt: skip
     chosen = random.permutation(list(out))[: random.integers(1, len(out) + 1)]
@@ -94,7 +97,7 @@ def test_a_stage_is_shared_out_before_its_counters_overflow(monkeypatch):
     monkeypatch.setattr(counters, "_FULL", 3000)
     made = checked({"a": uniform("t", 0, 100, 5), "b": uniform("t", 0, 100, 7)})
     one = Histograms(Filler(made))
-    assert one._filler.program._stage is not None
+    assert one._filler.program._shared
     for _ in range(10):
         one.add({"t": np.full(1000, 50, np.int32)})
     assert one._memory[0].max() <= 3000

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 __all__ = [
+    "BACK",
     "COMBINE",
     "COUNT",
+    "COUNT_ROWS",
+    "COUNT_TIMES",
     "DIVIDED",
+    "FAMILY",
     "FOUR",
-    "JOIN",
-    "NOTHING",
+    "NUMBERS",
     "PIXEL",
     "PIXELS",
+    "REACH",
     "ROWS",
     "SCALED",
     "SEARCH",
@@ -20,8 +24,12 @@ __all__ = [
     "UNDER",
 ]
 
-SEARCH, PIXELS, ROWS, COMBINE, COUNT, JOIN, NOTHING = 0, 1, 2, 3, 4, 5, 6
-"""Find bins; number pixels; look rows up; put two axes together; count; the place in a stage, of rows or of one."""
+SEARCH, PIXELS, ROWS, COMBINE, COUNT = 0, 1, 2, 3, 4
+"""Find bins; number pixels; look rows up; put two axes together; count."""
+
+NUMBERS, REACH, COUNT_TIMES, COUNT_ROWS, FAMILY, BACK = 5, 6, 7, 8, 9, 10
+"""Number pixels for tables; find how many edges times reach; count by that, or by row and that; count a family, and go
+on with the events that it leaves, up to where it is back to all."""
 
 TIME, PIXEL, SCALED, UNDER, SQUARED, DIVIDED, FOUR = 0, 1, 2, 3, 4, 5, 6
 """Values: a column; constant * time; constant / time, or its square; time / constant; a calibration of four terms."""
