@@ -99,9 +99,9 @@ def test_a_stage_is_shared_out_before_its_counters_overflow(monkeypatch):
     one = Histograms(Filler(made))
     assert one._filler.program._shared
     for _ in range(10):
-        one.add({"t": np.full(1000, 50, np.int32)})
+        one.add({"t": np.full(2500, 50, np.int32)})
     assert one._memory[0].max() <= 3000
-    assert (one.counts("a")[2], one.counts("b")[3]) == (10_000, 10_000)
+    assert (one.counts("a")[2], one.counts("b")[3]) == (25_000, 25_000)
 
 
 def test_pixels_beyond_all_tables_have_a_room():

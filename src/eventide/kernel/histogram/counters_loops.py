@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from eventide.kernel.compiled import compiled
-from eventide.kernel.histogram.codes import HEAD
+from eventide.kernel.histogram.codes import HEAD, UNKNOWN
 
-__all__ = ["combine", "count", "count_spread", "mark", "pick", "scatter", "settle", "weigh"]
+__all__ = ["combine", "count", "count_pixels", "count_spread", "mark", "pick", "scatter", "settle", "weigh"]
 
 _HEAD = np.int64(HEAD)
 
@@ -57,6 +57,15 @@ def count_spread(codes: Any, counts: Any) -> None:
         d[np.uint64(np.int64(codes[i + 3]) + _HEAD)] += 1
     for i in range(whole, codes.size):
         a[np.uint64(np.int64(codes[i]) + _HEAD)] += 1
+
+
+@compiled
+def count_pixels(pixel: Any, first: int, size: int, counts: Any) -> None:
+    """Count the pixels from the first one on, and those that are none of them as unknown."""
+    start, known, none = np.int64(first), np.uint64(size), np.uint64(HEAD + UNKNOWN)
+    for i in range(pixel.size):
+        at = np.uint64(np.int64(pixel[i]) - start)
+        counts[at + np.uint64(HEAD) if at < known else none] += np.uint32(1)
 
 
 @compiled

@@ -25,6 +25,7 @@ from eventide.kernel.histogram.steps import (
     BACK,
     COMBINE,
     COUNT,
+    COUNT_PIXELS,
     COUNT_ROWS,
     COUNT_TIMES,
     DIVIDED,
@@ -108,13 +109,16 @@ class Program:
     # -- making it
 
     def _add(self, name: str, each: Product) -> None:
+        lay, (begin, block), one = self.layouts[name], self._begin[name], each.axes[0]
+        if len(each.axes) == 1 and isinstance(one, Pixels) and lay.copies == 1:
+            self._step([COUNT_PIXELS, 0, one.first, one.bins, begin, block, lay.blocks, lay.shift])
+            return
         room = self._place(each.axes[0])
         for axis in each.axes[1:]:
             other = self._place(axis)
             both = self._new_room()
             self._step([COMBINE, both, room, other, axis.bins])
             room = both
-        lay, (begin, block) = self.layouts[name], self._begin[name]
         self._step([COUNT, room, lay.copies, lay.slots, begin, block, lay.blocks, lay.shift])
 
     def _share(self, slots: int, shares: dict[str, Int32Array]) -> int:

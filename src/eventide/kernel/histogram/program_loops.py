@@ -15,11 +15,12 @@ from eventide.kernel.histogram import cells_loops as by_cells
 from eventide.kernel.histogram import place_loops as place
 from eventide.kernel.histogram.cells import WINDOW
 from eventide.kernel.histogram.codes import HEAD, MASKED, NAN, UNKNOWN
-from eventide.kernel.histogram.counters_loops import combine, count, count_spread
+from eventide.kernel.histogram.counters_loops import combine, count, count_pixels, count_spread
 from eventide.kernel.histogram.steps import (
     BACK,
     COMBINE,
     COUNT,
+    COUNT_PIXELS,
     COUNT_ROWS,
     COUNT_TIMES,
     DIVIDED,
@@ -149,6 +150,20 @@ def _mark(codes: Any, shift: int, changed: Any) -> None:
 
 
 @compiled
+def _mark_pixels(pixel: Any, first: int, size: int, shift: int, changed: Any) -> None:
+    """Mark the blocks from that of the lowest pixel to that of the highest one, and that of the unknown."""
+    low, high = pixel[0], pixel[0]
+    for i in range(pixel.size):
+        low = pixel[i] if pixel[i] < low else low
+        high = pixel[i] if pixel[i] > high else high
+    begin = min(max(np.int64(low) - first, 0), size - 1) + _HEAD
+    end = min(max(np.int64(high) - first, 0), size - 1) + _HEAD
+    for block in range(begin >> shift, (end >> shift) + 1):
+        changed[block] = 1
+    changed[0] = 1
+
+
+@compiled
 def run(
     pixel: Any, time: Any, steps: Any, numbers: Any, doubles: Any, ints: Any, singles: Any, shorts: Any, longs: Any,
     codes: Any, rooms: Any, scaled: Any, units: Any, left: Any, counts: Any, changed: Any,
@@ -215,6 +230,9 @@ def run(
                 if size == 0:
                     k += s[10]
                 p, t = left[0, :size], left[1, :size]
+            elif what == COUNT_PIXELS:
+                count_pixels(p, s[2], s[3], counts[s[4] : s[4] + s[3] + _HEAD])
+                _mark_pixels(p, s[2], s[3], s[7], changed[s[5] : s[5] + s[6]])
             elif what == COUNT:
                 copies, slots = s[2], s[3]
                 own = counts[s[4] : s[4] + copies * slots]

@@ -6,6 +6,7 @@ __all__ = [
     "BACK",
     "COMBINE",
     "COUNT",
+    "COUNT_PIXELS",
     "COUNT_ROWS",
     "COUNT_TIMES",
     "DIVIDED",
@@ -30,6 +31,9 @@ SEARCH, PIXELS, ROWS, COMBINE, COUNT = 0, 1, 2, 3, 4
 NUMBERS, REACH, COUNT_TIMES, COUNT_ROWS, FAMILY, BACK = 5, 6, 7, 8, 9, 10
 """Number pixels for tables; find how many edges times reach; count by that, or by row and that; count a family, and go
 on with the events that it leaves, up to where it is back to all."""
+
+COUNT_PIXELS = 11
+"""Count an image."""
 
 TIME, PIXEL, SCALED, UNDER, SQUARED, DIVIDED, FOUR = 0, 1, 2, 3, 4, 5, 6
 """Values: a column; constant * time; constant / time, or its square; time / constant; a calibration of four terms."""
