@@ -73,9 +73,11 @@ def pick(counts: Any, first: int, places: Any, values: Any) -> None:
     """Write the places of counts that are not zero, from `first` on, and the counts."""
     at = 0
     for i in range(counts.size):
-        if counts[i] != 0:
-            places[at], values[at] = first + i, np.int64(counts[i])
-            at += 1
+        if at == places.size:
+            return
+        # Written whether it counts or not: of half empty ones nobody could foresee which do.
+        places[at], values[at] = first + i, np.int64(counts[i])
+        at += np.int64(counts[i] != 0)
 
 
 @compiled
