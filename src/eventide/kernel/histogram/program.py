@@ -86,18 +86,22 @@ class Program:
         self._tables = self._side_by_side(products)
         self._shared: list[tuple[slice, dict[str, Int32Array]]] = []
         stage = stage_of(products, time)
+        groups = [0]
         if stage is not None:
             self._add_stage(stage)
+            groups.append(self._end_group())
         for family in families_of(products) if time != pixel else ():
             self._add_family(family, products)
+            groups.append(self._end_group())
         elsewhere = {name for _, shares in self._shared for name in shares}
         for name, each in products.items():
             if name not in elsewhere:
                 self._add(name, each)
+        groups.append(self._end_group())
         steps = np.array([s + [0] * (_WIDTH - len(s)) for s in self._steps], np.int64)
         tables = [np.concatenate(self._kept[name]).astype(kind, copy=False) for name, kind in _TABLES.items()]
         self._kept = {}
-        self._arrays = (steps, np.array(self._numbers, np.float64), *tables)
+        self._arrays = (np.array(groups), steps, np.array(self._numbers, np.float64), *tables)
         self._scratch = (
             np.empty((self._rooms, TOGETHER), np.int32),
             np.empty((3, TOGETHER)),
@@ -161,6 +165,11 @@ class Program:
         self._room_of = outside
         step.append(len(self._steps) - before)
         self._step([BACK, 0])
+
+    def _end_group(self) -> int:
+        """Return where a group of steps ends; what it has found is not there for the next."""
+        self._room_of, self._number_of = {}, {}
+        return len(self._steps)
 
     def _numbers_of(self, first: int, size: int) -> int:
         """Return where the numbers of pixels in a table will be."""

@@ -17,6 +17,7 @@ from eventide.kernel.histogram.cells import WINDOW
 from eventide.kernel.histogram.codes import HEAD, MASKED, NAN, UNKNOWN
 from eventide.kernel.histogram.counters_loops import combine, count, count_pixels, count_spread
 from eventide.kernel.histogram.steps import (
+    AT_ONCE,
     BACK,
     COMBINE,
     COUNT,
@@ -165,7 +166,8 @@ def _mark_pixels(pixel: Any, first: int, size: int, shift: int, changed: Any) ->
 
 @compiled
 def run(
-    pixel: Any, time: Any, steps: Any, numbers: Any, doubles: Any, ints: Any, singles: Any, shorts: Any, longs: Any,
+    pixel: Any, time: Any, groups: Any, steps: Any, numbers: Any,
+    doubles: Any, ints: Any, singles: Any, shorts: Any, longs: Any,
     codes: Any, rooms: Any, scaled: Any, units: Any, left: Any, counts: Any, changed: Any,
 ) -> Any:  # fmt: skip
     """Count events into all products of a program.
@@ -174,8 +176,8 @@ def run(
     ----------
     pixel, time
         int32.
-    steps, numbers
-        The program, a row for each step; see `program`.
+    groups, steps, numbers
+        The program, a row for each step, and where groups of steps begin and end; see `program`.
     doubles, ints, singles, shorts, longs
         Its tables.
     codes, rooms, scaled, units, left
@@ -185,67 +187,70 @@ def run(
         The counters of all products, and whether their blocks have changed.
     """
     total = np.int32(0)
-    for begin in range(0, pixel.size, TOGETHER):
-        # All lines of memory of the next events are asked for at once; each step by itself would wait for every page.
-        for i in range(begin + TOGETHER, min(begin + 2 * TOGETHER, time.size), _LINE):
-            total ^= pixel[i] ^ time[i]
-        p, t = pixel[begin : begin + TOGETHER], time[begin : begin + TOGETHER]
-        size = p.size
-        k = 0
-        while k < steps.shape[0]:
-            s = steps[k]
-            what, out = s[0], codes[s[1], :size]
-            if what == SEARCH:
-                kind, first = s[2], s[3]
-                if kind == TIME:
-                    _search(t, out, s, numbers[k], doubles, ints)
-                elif kind == PIXEL:
-                    _search(p, out, s, numbers[k], doubles, ints)
-                else:
-                    table = doubles[s[4] : s[4] + s[5]]
-                    _convert(kind, p, t, rooms, first, table, s[15], s[16])
-                    _search(rooms[0, :size], out, s, numbers[k], doubles, ints)
-                    _tell(p, out, first, table, s[15], s[16])
-            elif what == PIXELS:
-                _pixels(p, out, s[3], s[5])
-            elif what == ROWS:
-                _rows(p, out, s[3], ints[s[4] : s[4] + s[5]])
-            elif what == COMBINE:
-                combine(codes[s[2], :size], codes[s[3], :size], s[4], out)
-            elif what == NUMBERS:
-                _number_pixels(p, out, s[2], s[3])
-            elif what == REACH:
-                _number_times(t, units[:size], s[2], s[3])
-                _reach(units[:size], ints[s[5] : s[5] + s[6]], s[4], 0, out)
-            elif what == COUNT_TIMES:
-                _count_times(out, t, longs[s[2] : s[2] + s[3]], counts[s[4] : s[4] + s[5]])
-            elif what == COUNT_ROWS:
-                reached, own = longs[s[2] : s[2] + s[3]], counts[s[4] : s[4] + s[5]]
-                _count_rows(out, t, reached, codes[s[6], :size], shorts[s[7] : s[7] + s[8]], s[9], own)
-            elif what == FAMILY:
-                constants = singles[s[3] : s[3] + s[4]]
-                _scale(codes[s[2], :size], t, constants, scaled[:size], units[:size], numbers[k][0])
-                _reach(units[:size], ints[s[6] : s[6] + s[7]], s[5], WINDOW, out)
-                size = _count_scaled(out, p, t, left, counts[s[8] : s[8] + s[9]])
-                if size == 0:
-                    k += s[10]
-                p, t = left[0, :size], left[1, :size]
-            elif what == COUNT_PIXELS:
-                count_pixels(p, s[2], s[3], counts[s[4] : s[4] + s[3] + _HEAD])
-                _mark_pixels(p, s[2], s[3], s[7], changed[s[5] : s[5] + s[6]])
-            elif what == COUNT:
-                copies, slots = s[2], s[3]
-                own = counts[s[4] : s[4] + copies * slots]
-                if copies > 1:
-                    count_spread(out, own.reshape(4, slots))
-                else:
-                    count(out, own)
-                if s[6] == 1:
-                    changed[s[5]] = 1
-                else:
-                    _mark(out, s[7], changed[s[5] : s[5] + s[6]])
-            if what == BACK:
+    for start in range(0, pixel.size, AT_ONCE):
+        stop = min(start + AT_ONCE, pixel.size)
+        for group in range(groups.size - 1):
+            for begin in range(start, stop, TOGETHER):
+                # All lines of memory of the next events are asked for at once; each step would wait for every page.
+                for i in range(begin + TOGETHER, min(begin + 2 * TOGETHER, stop) if group == 0 else 0, _LINE):
+                    total ^= pixel[i] ^ time[i]
                 p, t = pixel[begin : begin + TOGETHER], time[begin : begin + TOGETHER]
                 size = p.size
-            k += 1
+                k = groups[group]
+                while k < groups[group + 1]:
+                    s = steps[k]
+                    what, out = s[0], codes[s[1], :size]
+                    if what == SEARCH:
+                        kind, first = s[2], s[3]
+                        if kind == TIME:
+                            _search(t, out, s, numbers[k], doubles, ints)
+                        elif kind == PIXEL:
+                            _search(p, out, s, numbers[k], doubles, ints)
+                        else:
+                            table = doubles[s[4] : s[4] + s[5]]
+                            _convert(kind, p, t, rooms, first, table, s[15], s[16])
+                            _search(rooms[0, :size], out, s, numbers[k], doubles, ints)
+                            _tell(p, out, first, table, s[15], s[16])
+                    elif what == PIXELS:
+                        _pixels(p, out, s[3], s[5])
+                    elif what == ROWS:
+                        _rows(p, out, s[3], ints[s[4] : s[4] + s[5]])
+                    elif what == COMBINE:
+                        combine(codes[s[2], :size], codes[s[3], :size], s[4], out)
+                    elif what == NUMBERS:
+                        _number_pixels(p, out, s[2], s[3])
+                    elif what == REACH:
+                        _number_times(t, units[:size], s[2], s[3])
+                        _reach(units[:size], ints[s[5] : s[5] + s[6]], s[4], 0, out)
+                    elif what == COUNT_TIMES:
+                        _count_times(out, t, longs[s[2] : s[2] + s[3]], counts[s[4] : s[4] + s[5]])
+                    elif what == COUNT_ROWS:
+                        reached, own = longs[s[2] : s[2] + s[3]], counts[s[4] : s[4] + s[5]]
+                        _count_rows(out, t, reached, codes[s[6], :size], shorts[s[7] : s[7] + s[8]], s[9], own)
+                    elif what == FAMILY:
+                        constants = singles[s[3] : s[3] + s[4]]
+                        _scale(codes[s[2], :size], t, constants, scaled[:size], units[:size], numbers[k][0])
+                        _reach(units[:size], ints[s[6] : s[6] + s[7]], s[5], WINDOW, out)
+                        size = _count_scaled(out, p, t, left, counts[s[8] : s[8] + s[9]])
+                        if size == 0:
+                            k += s[10]
+                        p, t = left[0, :size], left[1, :size]
+                    elif what == COUNT_PIXELS:
+                        count_pixels(p, s[2], s[3], counts[s[4] : s[4] + s[3] + _HEAD])
+                        _mark_pixels(p, s[2], s[3], s[7], changed[s[5] : s[5] + s[6]])
+                    elif what == COUNT:
+                        copies, slots = s[2], s[3]
+                        own = counts[s[4] : s[4] + copies * slots]
+                        if copies > 1:
+                            count_spread(out, own.reshape(4, slots))
+                        else:
+                            count(out, own)
+                        if s[6] == 1:
+                            changed[s[5]] = 1
+                        else:
+                            _mark(out, s[7], changed[s[5] : s[5] + s[6]])
+                    if what == BACK:
+                        p, t = pixel[begin : begin + TOGETHER], time[begin : begin + TOGETHER]
+                        size = p.size
+                    k += 1
     return total

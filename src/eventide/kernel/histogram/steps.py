@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "AT_ONCE",
     "BACK",
     "COMBINE",
     "COUNT",
@@ -40,3 +41,7 @@ TIME, PIXEL, SCALED, UNDER, SQUARED, DIVIDED, FOUR = 0, 1, 2, 3, 4, 5, 6
 
 TOGETHER = 2048
 """Events that go through all steps together: what each step leaves stays in the first cache."""
+
+AT_ONCE = 1 << 16
+"""Events that go through one group of steps before they go through the next: they stay in the second cache, beside the
+tables of a group."""
