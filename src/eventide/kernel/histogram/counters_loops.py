@@ -71,7 +71,7 @@ def count_pixels(pixel: Any, first: int, size: int, counts: Any) -> None:
 @compiled
 def pick(counts: Any, first: int, places: Any, values: Any) -> None:
     """Write the places of counts that are not zero, from `first` on, and the counts."""
-    at = 0
+    at: Any = 0
     for i in range(counts.size):
         if at == places.size:
             return

@@ -157,8 +157,10 @@ def _mark_pixels(pixel: Any, first: int, size: int, shift: int, changed: Any) ->
     for i in range(pixel.size):
         low = pixel[i] if pixel[i] < low else low
         high = pixel[i] if pixel[i] > high else high
-    begin = min(max(np.int64(low) - first, 0), size - 1) + _HEAD
-    end = min(max(np.int64(high) - first, 0), size - 1) + _HEAD
+    last = np.int64(size - 1)
+    begin, end = np.int64(low) - first, np.int64(high) - first
+    begin = min(max(begin, np.int64(0)), last) + _HEAD
+    end = min(max(end, np.int64(0)), last) + _HEAD
     for block in range(begin >> shift, (end >> shift) + 1):
         changed[block] = 1
     changed[0] = 1
