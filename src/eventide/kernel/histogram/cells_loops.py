@@ -106,12 +106,13 @@ def _search(t: Any, reached: Any) -> Any:
 
 @compiled
 def count_times(reaches: Any, time: Any, reached: Any, counts: Any) -> None:
-    """Count times by the number of edges reached; search for it where it is not certain."""
+    """Count times by the number of edges reached, in four copies; search for it where it is not certain."""
+    slots = np.uint64(counts.size // 4)
     for i in range(reaches.size):
         k = np.int64(reaches[i])
         if k < 0:
             k = _search(np.int64(time[i]), reached)
-        counts[np.uint64(k)] += np.uint32(1)
+        counts[(np.uint64(i) & np.uint64(3)) * slots + np.uint64(k)] += np.uint32(1)
 
 
 @compiled
@@ -128,13 +129,17 @@ def count_rows(reaches: Any, time: Any, reached: Any, numbers: Any, rows: Any, w
 
 @compiled
 def count_scaled(reaches: Any, pixel: Any, time: Any, left: Any, counts: Any) -> Any:
-    """Count scaled times by the number of edges below; write the events that are unsure to `left`, return how many."""
+    """Count scaled times by the number of edges below, in four copies: many in one bin would wait for one another.
+
+    Events that are unsure are written to `left`; returned is how many.
+    """
     many = 0
+    slots = np.uint64(counts.size // 4)
     for i in range(reaches.size):
         k = np.int64(reaches[i])
         if k < 0:
             left[0, many], left[1, many] = pixel[i], time[i]
             many += 1
         else:
-            counts[np.uint64(k)] += np.uint32(1)
+            counts[(np.uint64(i) & np.uint64(3)) * slots + np.uint64(k)] += np.uint32(1)
     return many

@@ -84,7 +84,7 @@ class Program:
         self._room_of: dict[int, int] = {}
         self._number_of: dict[tuple[int, int], int] = {}
         self._tables = self._side_by_side(products)
-        self._shared: list[tuple[slice, dict[str, Int32Array]]] = []
+        self._shared: list[tuple[slice, int, dict[str, Int32Array]]] = []
         stage = stage_of(products, time)
         groups = [0]
         if stage is not None:
@@ -93,7 +93,7 @@ class Program:
         for family in families_of(products) if time != pixel else ():
             self._add_family(family, products)
             groups.append(self._end_group())
-        elsewhere = {name for _, shares in self._shared for name in shares}
+        elsewhere = {name for _, _, shares in self._shared for name in shares}
         for name, each in products.items():
             if name not in elsewhere:
                 self._add(name, each)
@@ -125,19 +125,19 @@ class Program:
             room = both
         self._step([COUNT, room, lay.copies, lay.slots, begin, block, lay.blocks, lay.shift])
 
-    def _share(self, slots: int, shares: dict[str, Int32Array]) -> int:
-        """Return where counters begin that are shared out later."""
-        begin = self._size
-        self._size += -(-slots // 16) * 16
-        self._shared.append((slice(begin, begin + slots), shares))
-        return begin
+    def _share(self, slots: int, copies: int, shares: dict[str, Int32Array]) -> list[int]:
+        """Return where counters begin that are shared out later, and how many there are."""
+        begin, size = self._size, copies * slots
+        self._size += -(-size // 16) * 16
+        self._shared.append((slice(begin, begin + size), copies, shares))
+        return [begin, size]
 
     def _add_stage(self, stage: Stage) -> None:
         cells, room = stage.cells, self._new_room()
         words = self._keep("ints", cells.words)
         self._step([REACH, room, cells.start, cells.most, cells.shift, words, cells.words.size])
-        begin = self._share(stage.slots, stage.shares)
-        count = [room, self._keep("longs", cells.reached), cells.reached.size, begin, stage.slots]
+        own = self._share(stage.slots, 1 if stage.table.size else 4, stage.shares)
+        count = [room, self._keep("longs", cells.reached), cells.reached.size, *own]
         if not stage.table.size:
             self._step([COUNT_TIMES, *count])
             return
@@ -154,8 +154,7 @@ class Program:
             cells.shift,
             self._keep("ints", cells.words),
             cells.words.size,
-            self._share(cells.edges + 1, family.shares),
-            cells.edges + 1,
+            *self._share(cells.edges + 1, 4, family.shares),
         ]
         step = [FAMILY, self._new_room(), at, *tables]
         self._step(step, (cells.scale,))
@@ -265,19 +264,19 @@ class Program:
 
     def settle(self, counts: Array, changed: Array) -> None:
         """Share out what is counted for several products."""
-        for part, shares in self._shared:
-            own = counts[part]
-            if not own.any():
+        for part, copies, shares in self._shared:
+            if not counts[part].any():
                 continue
+            own = counts[part].reshape(copies, -1).sum(axis=0, dtype=np.uint32)
             for name, places in shares.items():
                 (at, block), lay = self._begin[name], self.layouts[name]
                 self._loops.share(own, places, counts[at : at + lay.slots])
                 changed[block : block + lay.blocks] = 1
-            own[:] = 0
+            counts[part] = 0
 
     def clear(self, counts: Array) -> None:
         """Forget what is counted for several products."""
-        for part, _ in self._shared:
+        for part, _, _ in self._shared:
             counts[part] = 0
 
 
