@@ -89,6 +89,20 @@ def test_constants_that_differ_by_a_factor_make_a_family():
     assert [list(family.shares) for family in families_of(products)] == [["d", "q"], ["wavelength"]]
 
 
+@pytest.mark.parametrize("count", [3, 1000, 2000, 4000, 4096])
+def test_many_edges_over_all_times(count):
+    bounds = np.linspace(LOW, HIGH, count)
+    cells = time_cells(bounds)
+    assert (cells is None) == (count == 4096)
+    if cells is not None:
+        time = np.random.default_rng(count).integers(LOW, HIGH, 10_000).astype(np.int32)
+        numbers = np.empty(time.size, np.uint32)
+        loops_of("cells_loops").number_times(time, numbers, cells.start, cells.most)
+        found, want = reached(cells, numbers, 0), np.searchsorted(bounds, time, side="right")
+        assert np.array_equal(found[found >= 0], want[found >= 0])
+        assert np.count_nonzero(found < 0) < 1000
+
+
 def test_there_are_no_cells_for_very_many_edges():
     many = np.arange(1.0, 6000.0)
     assert time_cells(many) is None

@@ -32,6 +32,7 @@ one to whole numbers can amount to six of them, and one is for the edge's own.""
 _CELLS = 1 << 12
 _MOST_CELLS = 1 << 14
 _RARE = 512
+_BITS = 31
 _MOST_EDGES = 1 << 12
 _LOW, _HIGH = -(2**31), 2**31 - 1
 
@@ -61,7 +62,7 @@ class TimeCells:
 
 
 def time_cells(edges: Float64Array) -> TimeCells | None:
-    """Return cells for edges, or None where there are too many of them.
+    """Return cells for edges, or None where there are too many of them for words of 31 bits.
 
     Examples
     --------
@@ -79,9 +80,14 @@ def time_cells(edges: Float64Array) -> TimeCells | None:
     for cells in (_CELLS, 2 * _CELLS, _MOST_CELLS):
         # An edge within a cell needs a bit more than a cell has.
         shift = max(2, most.bit_length() - (cells.bit_length() - 1))
+        if edges.size.bit_length() + shift + 1 > _BITS:
+            continue
         words = _words(reached - start, shift, (most >> shift) + 1, window=0)
         if _several(words, shift) * _RARE <= words.size:
             break
+    else:
+        if edges.size.bit_length() + shift + 1 > _BITS:
+            return None
     return TimeCells(start, most, shift, words, reached)
 
 
