@@ -339,7 +339,8 @@ class Histograms:
     def nbytes(self) -> int:
         """Bytes of memory."""
         rooms = self._rooms.nbytes if self._rooms is not None else 0
-        return rooms + sum(counters.nbytes for counters in self._counters.values())
+        few = self._few.nbytes if self._few is not None else 0
+        return rooms + few + sum(counters.nbytes for counters in self._counters.values())
 
     def snapshot(self, group: int) -> Iterator[tuple[str, pa.Table]]:
         """Return the state but for `events`: tables by ``PRODUCT/BLOCK``, unchanged ones as the same objects."""
