@@ -114,3 +114,19 @@ def test_pixels_beyond_all_tables_have_a_room():
     made.settle()
     found = {p: t for chunk in seen for p, t in zip(chunk["p"].tolist(), chunk["t"].tolist(), strict=True)}
     assert found == dict(zip(pixel.tolist(), range(7), strict=True))
+
+
+@pytest.mark.parametrize("count", [2_500, 300_000])
+def test_images_of_one_block_and_of_several(count):
+    random = np.random.default_rng(count)
+    pixel = random.integers(-50, count + 50, 20_000).astype(np.int32)
+    pixel[:4] = [-(2**31), 2**31 - 1, 7, count + 6]
+    one = Histograms(Filler(checked({"image": pixels("p", 7, count)})))
+    for part in np.split(pixel, [1_000, 2_000, 9_000]):
+        one.add({"p": part})
+    again = Histograms(one._filler)
+    again.restore(dict(one.snapshot(0)), one.events)
+    known = pixel[(pixel >= 7) & (pixel < count + 7)] - 7
+    for made in (one, again):
+        assert np.array_equal(made.counts("image"), np.bincount(known, minlength=count))
+        assert made.ledger("image")["unknown"] == pixel.size - known.size

@@ -114,8 +114,9 @@ class Program:
 
     def _add(self, name: str, each: Product) -> None:
         lay, (begin, block), one = self.layouts[name], self._begin[name], each.axes[0]
-        if len(each.axes) == 1 and isinstance(one, Pixels) and lay.copies == 1:
-            self._step([COUNT_PIXELS, 0, one.first, one.bins, begin, block, lay.blocks, lay.shift])
+        if len(each.axes) == 1 and isinstance(one, Pixels) and lay.copies == lay.blocks == 1:
+            # Of larger ones more events are on their way to memory at once where codes are found before.
+            self._step([COUNT_PIXELS, 0, one.first, one.bins, begin, block])
             return
         room = self._place(each.axes[0])
         for axis in each.axes[1:]:

@@ -151,22 +151,6 @@ def _mark(codes: Any, shift: int, changed: Any) -> None:
 
 
 @compiled
-def _mark_pixels(pixel: Any, first: int, size: int, shift: int, changed: Any) -> None:
-    """Mark the blocks from that of the lowest pixel to that of the highest one, and that of the unknown."""
-    low, high = pixel[0], pixel[0]
-    for i in range(pixel.size):
-        low = pixel[i] if pixel[i] < low else low
-        high = pixel[i] if pixel[i] > high else high
-    last = np.int64(size - 1)
-    begin, end = np.int64(low) - first, np.int64(high) - first
-    begin = min(max(begin, np.int64(0)), last) + _HEAD
-    end = min(max(end, np.int64(0)), last) + _HEAD
-    for block in range(begin >> shift, (end >> shift) + 1):
-        changed[block] = 1
-    changed[0] = 1
-
-
-@compiled
 def run(
     pixel: Any, time: Any, groups: Any, steps: Any, numbers: Any,
     doubles: Any, ints: Any, singles: Any, shorts: Any, longs: Any,
@@ -239,7 +223,7 @@ def run(
                         p, t = left[0, :size], left[1, :size]
                     elif what == COUNT_PIXELS:
                         count_pixels(p, s[2], s[3], counts[s[4] : s[4] + s[3] + _HEAD])
-                        _mark_pixels(p, s[2], s[3], s[7], changed[s[5] : s[5] + s[6]])
+                        changed[s[5]] = 1
                     elif what == COUNT:
                         copies, slots = s[2], s[3]
                         own = counts[s[4] : s[4] + copies * slots]
