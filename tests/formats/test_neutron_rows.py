@@ -21,6 +21,7 @@ from eventide.formats import ad00, da00, df12, f142, f144, hs00, hs01, pl72, x5f
 from eventide.formats._arrays import array_of
 from eventide.formats._flatbuffers import BrokenMessageError
 from eventide.formats._flatbuffers_write import Node, message
+from eventide.kernel.recycled import Recycled
 from eventide.model.time import EVENT_TIME
 from eventide.testing._hostile import corpus, lying_lengths, survives
 from fuzz.neutron_samples import samples
@@ -231,6 +232,23 @@ def test_arrays_are_views_of_the_message() -> None:
         assert got.flags.aligned
         assert not got.flags.owndata
         assert np.shares_memory(got, np.frombuffer(wire, np.uint8))
+
+
+@given(histograms(("i4", "i8", "f8", "f4"), whole=True), st.integers(0, 3000))
+def test_histograms_in_memory_that_is_used_again(one: hs01.Histogram, more: int) -> None:
+    """The bytes of a new message, none of which changes while it is held."""
+    memory = Recycled()
+    large = hs01.Histogram(np.arange(more), (hs01.Axis("x", length=more),), "large")
+    for module in (hs01, da00):
+        held = [(module.encode_histogram_in(memory, h), module.encode_histogram(h)) for h in (large, one, large)]
+        where = [np.frombuffer(view, np.uint8).ctypes.data for view, _ in held]
+        assert len(set(where)) == 3
+        assert all(view.readonly and view == wire for view, wire in held)
+        del held
+        assert bytes(module.encode_histogram_in(memory, large)) == module.encode_histogram(large)
+    data = one.data.astype(np.float64)
+    bare = hs00.Histogram(data, tuple(hs00.Axis(f"a{i}", length=n) for i, n in enumerate(data.shape)))
+    assert hs00.encode_histogram_in(memory, bare) == hs00.encode_histogram(bare)
 
 
 def test_slices_make_the_whole() -> None:

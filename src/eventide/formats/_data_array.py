@@ -13,9 +13,10 @@ import pyarrow as pa
 from eventide.errors import SchemaError
 from eventide.formats._arrays import TYPES, array_of, number_of_type, text_of
 from eventide.formats._flatbuffers import BrokenMessageError, Bytes, Table, root
-from eventide.formats._flatbuffers_write import Node, Raw, message
+from eventide.formats._flatbuffers_write import Node, Raw, message, message_in
 from eventide.formats._histogram import Axis, Histogram, checked
 from eventide.formats._rows import ns_to_time
+from eventide.kernel.recycled import Recycled
 from eventide.model.time import EVENT_TIME
 
 __all__ = [
@@ -140,10 +141,19 @@ def write_array(one: DataArray) -> bytes:
     SchemaError
         An array is of a type that messages do not have, or has no name for each dimension.
     """
+    return message("da00", _array_node(one))
+
+
+def write_array_in(memory: Recycled, one: DataArray) -> memoryview:
+    """Return what `write_array` does, in memory that is used again."""
+    return message_in(memory, "da00", _array_node(one))
+
+
+def _array_node(one: DataArray) -> Node:
     if not one.variables:
         msg = f"the data of {one.source!r} cannot be written: it has no variable"
         raise SchemaError(msg, hint="a message of da00 has one at least")
-    return message("da00", Node({0: one.source, 1: ("Q", one.timestamp), 2: [_node(v) for v in one.variables]}))
+    return Node({0: one.source, 1: ("Q", one.timestamp), 2: [_node(v) for v in one.variables]})
 
 
 def _node(one: Variable) -> Node:

@@ -17,10 +17,11 @@ import numpy.typing as npt
 from eventide.errors import SchemaError, UsageError, near_names
 from eventide.formats._arrays import shaped
 from eventide.formats._flatbuffers import BrokenMessageError, Bytes, Table, root
-from eventide.formats._flatbuffers_write import Node, message
+from eventide.formats._flatbuffers_write import Node, message, message_in
 from eventide.formats._histogram import MOST_AXES, Axis, Histogram, checked
+from eventide.kernel.recycled import Recycled
 
-__all__ = ["DIALECTS", "read_histogram", "write_histogram"]
+__all__ = ["DIALECTS", "read_histogram", "write_histogram", "write_histogram_in"]
 
 DIALECTS = ("ess", "mantid")
 
@@ -122,6 +123,15 @@ def write_histogram(one: Histogram, name: str, *, dialect: str = "ess") -> bytes
     UsageError
         There is no such dialect.
     """
+    return message(name, _node(one, name, dialect))
+
+
+def write_histogram_in(memory: Recycled, one: Histogram, name: str, *, dialect: str = "ess") -> memoryview:
+    """Return what `write_histogram` does, in memory that is used again."""
+    return message_in(memory, name, _node(one, name, dialect))
+
+
+def _node(one: Histogram, name: str, dialect: str) -> Node:
     _check_dialect(dialect)
     one.check()
     axes, shape, data = one.axes, list(one.data.shape), _typed(one.data, name, "data")
@@ -140,7 +150,7 @@ def write_histogram(one: Histogram, name: str, *, dialect: str = "ess") -> bytes
     }
     fields |= _array_fields(6, data, name)
     fields |= {} if errors is None else _array_fields(8, errors, name)
-    return message(name, Node(fields))
+    return Node(fields)
 
 
 def _typed(values: npt.NDArray[Any], name: str, what: str) -> npt.NDArray[Any]:

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from eventide.errors import DataError
+from eventide.kernel.recycled import Recycled
 
-__all__ = ["Field", "Node", "Raw", "message"]
+__all__ = ["Field", "Node", "Raw", "message", "message_in"]
 
 Field = Any
 """A number as ``(code, value)`` with the type as `struct` names it, a string, an array, `Raw`, a `Node`, or a list of
@@ -81,7 +82,8 @@ class _Layout:
         self._todo.append((self._open, len(self._open), self.at, item))
         self._open += bytes(4)
 
-    def run(self, node: Node) -> bytes:
+    def run(self, node: Node) -> list[Any]:
+        """Return the pieces of a message, one behind the other."""
         self._todo[0] = (*self._todo[0][:3], node)
         done = 0
         while done < len(self._todo):
@@ -91,7 +93,7 @@ class _Layout:
             struct.pack_into("<I", piece, inside, begin - at)
             if self.at > _LARGEST:
                 raise _too_large(self.at)
-        return b"".join(self._pieces)
+        return self._pieces
 
     def _write(self, item: Field) -> int:
         if isinstance(item, Node):
@@ -185,4 +187,23 @@ def message(name: str, node: Node) -> bytes:
     >>> message("ev44", Node({0: "a"}))[4:8]
     b'ev44'
     """
-    return _Layout(name).run(node)
+    return b"".join(_Layout(name).run(node))
+
+
+def message_in(memory: Recycled, name: str, node: Node) -> memoryview:
+    """Return what `message` does, written into memory that is used again when nobody holds the view any more.
+
+    Memory that was touched before takes a copy several times as fast as new one.
+
+    Examples
+    --------
+    >>> bytes(message_in(Recycled(), "ev44", Node({0: "a"}))[4:8])
+    b'ev44'
+    """
+    pieces = _Layout(name).run(node)
+    out = memory.take(sum(len(piece) for piece in pieces))
+    at = 0
+    for piece in pieces:
+        out[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
+        at += len(piece)
+    return out.data.toreadonly()

@@ -39,6 +39,9 @@ def products(seed):
         "q": logarithmic(ratio("p", "t", one, first=3), 1e-3, 10, 12),
         "e": uniform(ratio("p", "t", one, first=3, squared=True), 0, 1, 12),
         "d": uniform(calibrated("p", "t", difc=flat, first=3), 0, 90, 11),
+        "q_of_d": edges(ratio("p", "t", 2 * np.pi * flat, first=3), [-1, 0, 0.05, 0.1, 0.1 + 1e-9, 3, 50]),
+        "e_of_d": logarithmic(ratio("p", "t", flat, first=3, squared=True), 1e-4, 1, 20),
+        "w_of_d": uniform(scaled("p", "t", 0.25 / flat, first=3), -5, 30, 70),
         "d_full": uniform(calibrated("p", "t", difc=flat, difa=one, tzero=np.ones(FEW), first=3), -9, 90, 11),
     }  # fmt: skip
     chosen = random.permutation(list(out))[: random.integers(1, len(out) + 1)]
@@ -94,11 +97,11 @@ def test_a_stage_is_shared_out_before_its_counters_overflow(monkeypatch):
     monkeypatch.setattr(counters, "_FULL", 3000)
     made = checked({"a": uniform("t", 0, 100, 5), "b": uniform("t", 0, 100, 7)})
     one = Histograms(Filler(made))
-    assert one._filler.program._stage is not None
+    assert one._filler.program._shared
     for _ in range(10):
-        one.add({"t": np.full(1000, 50, np.int32)})
+        one.add({"t": np.full(2500, 50, np.int32)})
     assert one._memory[0].max() <= 3000
-    assert (one.counts("a")[2], one.counts("b")[3]) == (10_000, 10_000)
+    assert (one.counts("a")[2], one.counts("b")[3]) == (25_000, 25_000)
 
 
 def test_pixels_beyond_all_tables_have_a_room():
@@ -111,3 +114,19 @@ def test_pixels_beyond_all_tables_have_a_room():
     made.settle()
     found = {p: t for chunk in seen for p, t in zip(chunk["p"].tolist(), chunk["t"].tolist(), strict=True)}
     assert found == dict(zip(pixel.tolist(), range(7), strict=True))
+
+
+@pytest.mark.parametrize("count", [2_500, 300_000])
+def test_images_of_one_block_and_of_several(count):
+    random = np.random.default_rng(count)
+    pixel = random.integers(-50, count + 50, 20_000).astype(np.int32)
+    pixel[:4] = [-(2**31), 2**31 - 1, 7, count + 6]
+    one = Histograms(Filler(checked({"image": pixels("p", 7, count)})))
+    for part in np.split(pixel, [1_000, 2_000, 9_000]):
+        one.add({"p": part})
+    again = Histograms(one._filler)
+    again.restore(dict(one.snapshot(0)), one.events)
+    known = pixel[(pixel >= 7) & (pixel < count + 7)] - 7
+    for made in (one, again):
+        assert np.array_equal(made.counts("image"), np.bincount(known, minlength=count))
+        assert made.ledger("image")["unknown"] == pixel.size - known.size

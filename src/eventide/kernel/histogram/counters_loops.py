@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from eventide.kernel.compiled import compiled
-from eventide.kernel.histogram.codes import HEAD
+from eventide.kernel.histogram.codes import HEAD, UNKNOWN
 
-__all__ = ["combine", "count", "count_spread", "mark", "pick", "scatter", "settle", "weigh"]
+__all__ = ["combine", "count", "count_pixels", "count_spread", "mark", "pick", "scatter", "settle", "weigh"]
 
 _HEAD = np.int64(HEAD)
 
@@ -60,13 +60,24 @@ def count_spread(codes: Any, counts: Any) -> None:
 
 
 @compiled
+def count_pixels(pixel: Any, first: int, size: int, counts: Any) -> None:
+    """Count the pixels from the first one on, and those that are none of them as unknown."""
+    start, known, none = np.int64(first), np.uint64(size), np.uint64(HEAD + UNKNOWN)
+    for i in range(pixel.size):
+        at = np.uint64(np.int64(pixel[i]) - start)
+        counts[at + np.uint64(HEAD) if at < known else none] += np.uint32(1)
+
+
+@compiled
 def pick(counts: Any, first: int, places: Any, values: Any) -> None:
     """Write the places of counts that are not zero, from `first` on, and the counts."""
-    at = 0
+    at: Any = 0
     for i in range(counts.size):
-        if counts[i] != 0:
-            places[at], values[at] = first + i, np.int64(counts[i])
-            at += 1
+        if at == places.size:
+            return
+        # Written whether it counts or not: of half empty ones nobody could foresee which do.
+        places[at], values[at] = first + i, np.int64(counts[i])
+        at += np.int64(counts[i] != 0)
 
 
 @compiled

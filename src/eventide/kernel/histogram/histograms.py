@@ -19,12 +19,16 @@ from eventide.kernel.histogram.codes import NAN
 from eventide.kernel.histogram.counters import Counters
 from eventide.kernel.histogram.place import Place, loops_of, plain_column
 from eventide.kernel.histogram.products import Product
-from eventide.kernel.histogram.program import program_of
+from eventide.kernel.histogram.program import Program, program_of
 from eventide.kernel.histogram.rooms import CHUNK, MANY, Rooms, nearness_of
 
 __all__ = ["Filler", "Histograms", "errors_of"]
 
 _NONE = np.zeros(0)
+_INT32 = np.dtype(np.int32)
+
+_FEW = 1 << 11
+"""Events of one call up to which they wait for those of others."""
 
 Array = npt.NDArray[Any]
 Int32Array = npt.NDArray[np.int32]
@@ -197,6 +201,8 @@ class Histograms:
             for n, p in filler.products.items()
         }
         self._rooms: Rooms | None = None
+        self._few: Int32Array | None = None
+        self._gathered = 0
         self.events = 0
 
     def add(self, columns: Mapping[str, Array], *, nulls: Mapping[str, npt.NDArray[np.bool_]] | None = None) -> None:
@@ -215,6 +221,8 @@ class Histograms:
             A column is missing, has another length, or is of no use for its axis.
         """
         filler, near = self._filler, self._filler.near
+        if not nulls and filler.program is not None and self._gather(filler.program, columns):
+            return
         plain = filler.plain(columns)
         total = plain[filler.columns[0]].size
         self.events += total
@@ -226,6 +234,34 @@ class Histograms:
             self._rooms.add(plain[near.pixel], plain[near.time])
         else:
             self._count(plain)
+
+    def _gather(self, program: Program, columns: Mapping[str, Array]) -> bool:
+        """Let few events wait for more, as every call of a program takes some microseconds; tell whether they do."""
+        pixel, time = columns.get(program.pixel), columns.get(program.time)
+        if pixel is None or time is None or not 0 < pixel.size <= _FEW or pixel.shape != time.shape:
+            return False
+        if pixel.dtype != _INT32 or time.dtype != _INT32:
+            return False
+        if self._few is None:
+            self._few = np.empty((1 if pixel is time else 2, 4 * _FEW), np.int32)
+        begin, end = self._gathered, self._gathered + pixel.size
+        if end > self._few.shape[1]:
+            self._count_gathered()
+            begin, end = 0, pixel.size
+        self._few[-1, begin:end] = time
+        if pixel is not time:
+            self._few[0, begin:end] = pixel
+        self._gathered = end
+        self.events += pixel.size
+        return True
+
+    def _count_gathered(self) -> None:
+        """Count the events that were gathered."""
+        if self._gathered and self._few is not None:
+            few, program = self._few[:, : self._gathered], self._filler.program
+            assert program is not None
+            self._gathered = 0
+            self._count({program.pixel: few[0], program.time: few[-1]})
 
     def _count(self, plain: Mapping[str, Array]) -> None:
         """Count events of which none is null and all numbers are int32."""
@@ -242,6 +278,7 @@ class Histograms:
 
     def _clear(self) -> None:
         """Forget what waits."""
+        self._gathered = 0
         if self._rooms is not None:
             self._rooms.clear()
         if self._filler.program is not None:
@@ -249,6 +286,7 @@ class Histograms:
 
     def _settle(self) -> None:
         """Count what waits."""
+        self._count_gathered()
         if self._rooms is not None:
             self._rooms.settle()
         if self._filler.program is not None:
@@ -301,7 +339,8 @@ class Histograms:
     def nbytes(self) -> int:
         """Bytes of memory."""
         rooms = self._rooms.nbytes if self._rooms is not None else 0
-        return rooms + sum(counters.nbytes for counters in self._counters.values())
+        few = self._few.nbytes if self._few is not None else 0
+        return rooms + few + sum(counters.nbytes for counters in self._counters.values())
 
     def snapshot(self, group: int) -> Iterator[tuple[str, pa.Table]]:
         """Return the state but for `events`: tables by ``PRODUCT/BLOCK``, unchanged ones as the same objects."""

@@ -25,7 +25,7 @@ def zeros(count: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """
     size = count * np.dtype(dtype).itemsize
     advice = getattr(mmap, "MADV_HUGEPAGE", None)
-    if size < 2 * _HUGE or advice is None:
+    if size < _HUGE or advice is None:
         return np.zeros(count, dtype)
     memory = mmap.mmap(-1, size + _HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     try:

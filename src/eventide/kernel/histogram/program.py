@@ -13,22 +13,28 @@ import numpy as np
 import numpy.typing as npt
 
 from eventide.kernel.histogram.axes import Axis, Edges, Pixels, axis_columns
-from eventide.kernel.histogram.codes import HEAD, MASKED, UNKNOWN
+from eventide.kernel.histogram.codes import MASKED, UNKNOWN
 from eventide.kernel.histogram.counters import Layout, layout_of
+from eventide.kernel.histogram.families import Family, families_of, plain_calibration
 from eventide.kernel.histogram.pages import zeros
 from eventide.kernel.histogram.place import loops_of
 from eventide.kernel.histogram.products import Product
 from eventide.kernel.histogram.search import search_of
-from eventide.kernel.histogram.stage import stage_of
+from eventide.kernel.histogram.stage import Stage, stage_of
 from eventide.kernel.histogram.steps import (
+    BACK,
     COMBINE,
     COUNT,
+    COUNT_PIXELS,
+    COUNT_ROWS,
+    COUNT_TIMES,
     DIVIDED,
+    FAMILY,
     FOUR,
-    JOIN,
-    NOTHING,
+    NUMBERS,
     PIXEL,
     PIXELS,
+    REACH,
     ROWS,
     SCALED,
     SEARCH,
@@ -46,6 +52,7 @@ Int32Array = npt.NDArray[np.int32]
 Memory = dict[str, tuple[Array, Array]]
 
 _WIDTH = 17
+_TABLES = {"doubles": np.float64, "ints": np.int32, "singles": np.float32, "shorts": np.int16, "longs": np.int64}
 _LARGEST = 1 << 30
 
 
@@ -65,9 +72,7 @@ class Program:
         self._loops: Any = loops_of("program_loops")
         self._steps: list[list[int]] = []
         self._numbers: list[list[float]] = []
-        self._doubles: list[Array] = []
-        self._ints: list[Array] = []
-        self._at = {"doubles": 0, "ints": 0}
+        self._kept: dict[str, list[Array]] = {name: [np.zeros(1, kind)] for name, kind in _TABLES.items()}
         self.layouts: dict[str, Layout] = {name: layout_of(each.bins) for name, each in products.items()}
         self._begin: dict[str, tuple[int, int]] = {}
         self._size = self._blocks = 0
@@ -77,49 +82,101 @@ class Program:
             self._blocks += lay.blocks
         self._rooms = 1
         self._room_of: dict[int, int] = {}
+        self._number_of: dict[tuple[int, int], int] = {}
         self._tables = self._side_by_side(products)
-        self._stage = stage_of(products, time) if time != pixel or len(products) > 1 else None
-        staged = self._stage.shares if self._stage is not None else {}
-        self._staged = slice(self._size, self._size + (self._stage.slots + HEAD if self._stage is not None else 0))
-        self._size = self._staged.stop
-        self._add_stage()
+        self._shared: list[tuple[slice, int, dict[str, Int32Array]]] = []
+        stage = stage_of(products, time)
+        groups = [0]
+        if stage is not None:
+            self._add_stage(stage)
+            groups.append(self._end_group())
+        for family in families_of(products) if time != pixel else ():
+            self._add_family(family, products)
+            groups.append(self._end_group())
+        elsewhere = {name for _, _, shares in self._shared for name in shares}
         for name, each in products.items():
-            if name not in staged:
+            if name not in elsewhere:
                 self._add(name, each)
+        groups.append(self._end_group())
         steps = np.array([s + [0] * (_WIDTH - len(s)) for s in self._steps], np.int64)
-        doubles, ints = (
-            np.concatenate([np.zeros(1), *self._doubles]),
-            np.concatenate([np.zeros(1, np.int32), *self._ints]),
+        tables = [np.concatenate(self._kept[name]).astype(kind, copy=False) for name, kind in _TABLES.items()]
+        self._kept = {}
+        self._arrays = (np.array(groups), steps, np.array(self._numbers, np.float64), *tables)
+        self._scratch = (
+            np.empty((self._rooms, TOGETHER), np.int32),
+            np.empty((3, TOGETHER)),
+            np.empty(TOGETHER, np.float32),
+            np.empty(TOGETHER, np.uint32),
+            np.empty((2, TOGETHER), np.int32),
         )
-        numbers = np.array(self._numbers, np.float64)
-        self._doubles, self._ints = [], []
-        self._arrays = (steps, numbers, doubles, ints.astype(np.int32))
-        self._codes, self._values = np.empty((self._rooms, TOGETHER), np.int32), np.empty((3, TOGETHER))
 
     # -- making it
 
     def _add(self, name: str, each: Product) -> None:
+        lay, (begin, block), one = self.layouts[name], self._begin[name], each.axes[0]
+        if len(each.axes) == 1 and isinstance(one, Pixels) and lay.copies == lay.blocks == 1:
+            # Of larger ones more events are on their way to memory at once where codes are found before.
+            self._step([COUNT_PIXELS, 0, one.first, one.bins, begin, block])
+            return
         room = self._place(each.axes[0])
         for axis in each.axes[1:]:
             other = self._place(axis)
             both = self._new_room()
             self._step([COMBINE, both, room, other, axis.bins])
             room = both
-        lay, (begin, block) = self.layouts[name], self._begin[name]
         self._step([COUNT, room, lay.copies, lay.slots, begin, block, lay.blocks, lay.shift])
 
-    def _add_stage(self) -> None:
-        stage = self._stage
-        if stage is None:
+    def _share(self, slots: int, copies: int, shares: dict[str, Int32Array]) -> list[int]:
+        """Return where counters begin that are shared out later, and how many there are."""
+        begin, size = self._size, copies * slots
+        self._size += -(-size // 16) * 16
+        self._shared.append((slice(begin, begin + size), copies, shares))
+        return [begin, size]
+
+    def _add_stage(self, stage: Stage) -> None:
+        cells, room = stage.cells, self._new_room()
+        words = self._keep("ints", cells.words)
+        self._step([REACH, room, cells.start, cells.most, cells.shift, words, cells.words.size])
+        own = self._share(stage.slots, 1 if stage.table.size else 4, stage.shares)
+        count = [room, self._keep("longs", cells.reached), cells.reached.size, *own]
+        if not stage.table.size:
+            self._step([COUNT_TIMES, *count])
             return
-        row, bins, place = self._new_room(), self._new_room(), self._new_room()
-        if stage.table.size:
-            self._step([ROWS, row, 0, stage.first, self._keep("ints", stage.table), stage.table.size])
-        else:
-            self._step([NOTHING, row])
-        self._search(Edges("", Column(self.time), stage.edges), bins)
-        self._step([JOIN, place, row, bins, stage.width])
-        self._step([COUNT, place, 1, stage.slots + HEAD, self._staged.start])
+        at = self._numbers_of(stage.first, stage.table.size - 1)
+        rows = self._keep("shorts", stage.table.astype(np.int16))
+        self._step([COUNT_ROWS, *count, at, rows, stage.table.size, stage.width])
+
+    def _add_family(self, family: Family, products: Mapping[str, Product]) -> None:
+        cells, constants = family.cells, family.constants
+        at = self._numbers_of(family.first, constants.size - 1)
+        tables = [
+            self._keep("singles", constants),
+            constants.size,
+            cells.shift,
+            self._keep("ints", cells.words),
+            cells.words.size,
+            *self._share(cells.edges + 1, 4, family.shares),
+        ]
+        step = [FAMILY, self._new_room(), at, *tables]
+        self._step(step, (cells.scale,))
+        before, outside, self._room_of = len(self._steps), self._room_of, {}  # what is found here is of few events
+        for name in family.shares:
+            self._add(name, products[name])
+        self._room_of = outside
+        step.append(len(self._steps) - before)
+        self._step([BACK, 0])
+
+    def _end_group(self) -> int:
+        """Return where a group of steps ends; what it has found is not there for the next."""
+        self._room_of, self._number_of = {}, {}
+        return len(self._steps)
+
+    def _numbers_of(self, first: int, size: int) -> int:
+        """Return where the numbers of pixels in a table will be."""
+        if (first, size) not in self._number_of:
+            self._number_of[first, size] = room = self._new_room()
+            self._step([NUMBERS, room, first, size])
+        return self._number_of[first, size]
 
     def _new_room(self) -> int:
         self._rooms += 1
@@ -130,9 +187,8 @@ class Program:
         self._numbers.append([*numbers, *[0.0] * (4 - len(numbers))])
 
     def _keep(self, where: str, values: Array) -> int:
-        begin = self._at[where] + 1
-        (self._doubles if where == "doubles" else self._ints).append(values)
-        self._at[where] += values.size
+        begin = sum(v.size for v in self._kept[where])
+        self._kept[where].append(values)
         return begin
 
     def _place(self, axis: Axis) -> int:
@@ -205,24 +261,24 @@ class Program:
 
     def run(self, pixel: Int32Array, time: Int32Array, counts: Array, changed: Array) -> None:
         """Count events."""
-        self._loops.run(pixel, time, *self._arrays, self._codes, self._values, counts, changed)
+        self._loops.run(pixel, time, *self._arrays, *self._scratch, counts, changed)
 
     def settle(self, counts: Array, changed: Array) -> None:
-        """Share out what is counted in the stage."""
-        if self._stage is None:
-            return
-        staged = counts[self._staged][HEAD:]
-        if not staged.any():
-            return
-        for name, places in self._stage.shares.items():
-            (at, block), lay = self._begin[name], self.layouts[name]
-            self._loops.share(staged, places, counts[at : at + lay.slots])
-            changed[block : block + lay.blocks] = 1
-        staged[:] = 0
+        """Share out what is counted for several products."""
+        for part, copies, shares in self._shared:
+            if not counts[part].any():
+                continue
+            own = counts[part].reshape(copies, -1).sum(axis=0, dtype=np.uint32)
+            for name, places in shares.items():
+                (at, block), lay = self._begin[name], self.layouts[name]
+                self._loops.share(own, places, counts[at : at + lay.slots])
+                changed[block : block + lay.blocks] = 1
+            counts[part] = 0
 
     def clear(self, counts: Array) -> None:
-        """Forget what is counted in the stage."""
-        counts[self._staged] = 0
+        """Forget what is counted for several products."""
+        for part, _, _ in self._shared:
+            counts[part] = 0
 
 
 def _kind_of(source: Scaled | Ratio | Calibrated) -> int:
@@ -231,10 +287,7 @@ def _kind_of(source: Scaled | Ratio | Calibrated) -> int:
         return SCALED
     if isinstance(source, Ratio):
         return SQUARED if source.squared else UNDER
-    size = np.abs(source.difc[~np.isnan(source.difc)])
-    # The root of a square is exact, and so are halves: with difa and tzero of 0 the formula is time / difc, to the bit.
-    plain = not source.difa.any() and not source.tzero.any() and bool(((size > 1e-100) & (size < 1e100)).all())
-    return DIVIDED if plain else FOUR
+    return DIVIDED if plain_calibration(source) else FOUR
 
 
 def _table_of(source: Scaled | Ratio | Calibrated) -> tuple[int, Array]:

@@ -11,19 +11,26 @@ from typing import Any
 import numpy as np
 
 from eventide.kernel.compiled import compiled
+from eventide.kernel.histogram import cells_loops as by_cells
 from eventide.kernel.histogram import place_loops as place
+from eventide.kernel.histogram.cells import WINDOW
 from eventide.kernel.histogram.codes import HEAD, MASKED, NAN, UNKNOWN
-from eventide.kernel.histogram.counters_loops import combine, count, count_spread
-from eventide.kernel.histogram.stage import BEFORE
+from eventide.kernel.histogram.counters_loops import combine, count, count_pixels, count_spread
 from eventide.kernel.histogram.steps import (
+    AT_ONCE,
+    BACK,
     COMBINE,
     COUNT,
+    COUNT_PIXELS,
+    COUNT_ROWS,
+    COUNT_TIMES,
     DIVIDED,
+    FAMILY,
     FOUR,
-    JOIN,
-    NOTHING,
+    NUMBERS,
     PIXEL,
     PIXELS,
+    REACH,
     ROWS,
     SCALED,
     SEARCH,
@@ -45,6 +52,9 @@ _gather_four, _solve, _under = place.gather_four, place.solve, place.under
 _even, _linear, _bits = place.place_even, place.cells_linear, place.cells_bits
 _compare, _finish, _halve, _step = place.compare, place.finish, place.halve, place.step
 _pixels, _rows = place.place_pixels, place.place_rows
+_number_pixels, _number_times, _scale = by_cells.number_pixels, by_cells.number_times, by_cells.scale_times
+_reach, _count_scaled = by_cells.reach, by_cells.count_scaled
+_count_times, _count_rows = by_cells.count_times, by_cells.count_rows
 
 
 @compiled
@@ -123,14 +133,6 @@ def _tell(pixel: Any, out: Any, first: int, table: Any, stride: int, column: int
 
 
 @compiled
-def _join(row: Any, bins: Any, width: int, out: Any) -> None:
-    """Write the place in a stage: classes are places too."""
-    by = np.int32(width)
-    for i in range(out.size):
-        out[i] = row[i] * by + bins[i] + np.int32(BEFORE)
-
-
-@compiled
 def share(staged: Any, places: Any, counts: Any) -> None:
     """Add what is counted in a stage to the counters of a product."""
     for i in range(staged.size):
@@ -150,8 +152,9 @@ def _mark(codes: Any, shift: int, changed: Any) -> None:
 
 @compiled
 def run(
-    pixel: Any, time: Any, steps: Any, numbers: Any, doubles: Any, ints: Any,
-    codes: Any, rooms: Any, counts: Any, changed: Any,
+    pixel: Any, time: Any, groups: Any, steps: Any, numbers: Any,
+    doubles: Any, ints: Any, singles: Any, shorts: Any, longs: Any,
+    codes: Any, rooms: Any, scaled: Any, units: Any, left: Any, counts: Any, changed: Any,
 ) -> Any:  # fmt: skip
     """Count events into all products of a program.
 
@@ -159,57 +162,81 @@ def run(
     ----------
     pixel, time
         int32.
-    steps, numbers
-        The program, a row for each step; see `program`.
-    doubles, ints
+    groups, steps, numbers
+        The program, a row for each step, and where groups of steps begin and end; see `program`.
+    doubles, ints, singles, shorts, longs
         Its tables.
-    codes, rooms
-        Memory for `TOGETHER` events: int32 (places, TOGETHER) and float64 (3, TOGETHER).
+    codes, rooms, scaled, units, left
+        Memory for `TOGETHER` events: int32 (places, TOGETHER), float64 (3, TOGETHER), float32, uint32, and int32
+        (2, TOGETHER).
     counts, changed
         The counters of all products, and whether their blocks have changed.
     """
     total = np.int32(0)
-    for begin in range(0, pixel.size, TOGETHER):
-        # All lines of memory of the next events are asked for at once; each step by itself would wait for every page.
-        for i in range(begin + TOGETHER, min(begin + 2 * TOGETHER, time.size), _LINE):
-            total ^= pixel[i] ^ time[i]
-        p, t = pixel[begin : begin + TOGETHER], time[begin : begin + TOGETHER]
-        size = p.size
-        for k in range(steps.shape[0]):
-            s = steps[k]
-            what, out = s[0], codes[s[1], :size]
-            if what == SEARCH:
-                kind, first = s[2], s[3]
-                if kind == TIME:
-                    _search(t, out, s, numbers[k], doubles, ints)
-                elif kind == PIXEL:
-                    _search(p, out, s, numbers[k], doubles, ints)
-                else:
-                    table = doubles[s[4] : s[4] + s[5]]
-                    _convert(kind, p, t, rooms, first, table, s[15], s[16])
-                    _search(rooms[0, :size], out, s, numbers[k], doubles, ints)
-                    _tell(p, out, first, table, s[15], s[16])
-            elif what == PIXELS:
-                _pixels(p, out, s[3], s[5])
-            elif what == ROWS:
-                _rows(p, out, s[3], ints[s[4] : s[4] + s[5]])
-            elif what == COMBINE:
-                combine(codes[s[2], :size], codes[s[3], :size], s[4], out)
-            elif what == JOIN:
-                _join(codes[s[2], :size], codes[s[3], :size], s[4], out)
-            elif what == NOTHING:
-                out[:] = np.int32(0)
-            elif what == COUNT:
-                copies, slots = s[2], s[3]
-                own = counts[s[4] : s[4] + copies * slots]
-                if copies > 1:
-                    count_spread(out, own.reshape(4, slots))
-                else:
-                    count(out, own)
-                if s[6] == 0:
-                    continue
-                if s[6] == 1:
-                    changed[s[5]] = 1
-                else:
-                    _mark(out, s[7], changed[s[5] : s[5] + s[6]])
+    for start in range(0, pixel.size, AT_ONCE):
+        stop = min(start + AT_ONCE, pixel.size)
+        for group in range(groups.size - 1):
+            for begin in range(start, stop, TOGETHER):
+                # All lines of memory of the next events are asked for at once; each step would wait for every page.
+                for i in range(begin + TOGETHER, min(begin + 2 * TOGETHER, stop) if group == 0 else 0, _LINE):
+                    total ^= pixel[i] ^ time[i]
+                p, t = pixel[begin : begin + TOGETHER], time[begin : begin + TOGETHER]
+                size = p.size
+                k = groups[group]
+                while k < groups[group + 1]:
+                    s = steps[k]
+                    what, out = s[0], codes[s[1], :size]
+                    if what == SEARCH:
+                        kind, first = s[2], s[3]
+                        if kind == TIME:
+                            _search(t, out, s, numbers[k], doubles, ints)
+                        elif kind == PIXEL:
+                            _search(p, out, s, numbers[k], doubles, ints)
+                        else:
+                            table = doubles[s[4] : s[4] + s[5]]
+                            _convert(kind, p, t, rooms, first, table, s[15], s[16])
+                            _search(rooms[0, :size], out, s, numbers[k], doubles, ints)
+                            _tell(p, out, first, table, s[15], s[16])
+                    elif what == PIXELS:
+                        _pixels(p, out, s[3], s[5])
+                    elif what == ROWS:
+                        _rows(p, out, s[3], ints[s[4] : s[4] + s[5]])
+                    elif what == COMBINE:
+                        combine(codes[s[2], :size], codes[s[3], :size], s[4], out)
+                    elif what == NUMBERS:
+                        _number_pixels(p, out, s[2], s[3])
+                    elif what == REACH:
+                        _number_times(t, units[:size], s[2], s[3])
+                        _reach(units[:size], ints[s[5] : s[5] + s[6]], s[4], 0, out)
+                    elif what == COUNT_TIMES:
+                        _count_times(out, t, longs[s[2] : s[2] + s[3]], counts[s[4] : s[4] + s[5]])
+                    elif what == COUNT_ROWS:
+                        reached, own = longs[s[2] : s[2] + s[3]], counts[s[4] : s[4] + s[5]]
+                        _count_rows(out, t, reached, codes[s[6], :size], shorts[s[7] : s[7] + s[8]], s[9], own)
+                    elif what == FAMILY:
+                        constants = singles[s[3] : s[3] + s[4]]
+                        _scale(codes[s[2], :size], t, constants, scaled[:size], units[:size], numbers[k][0])
+                        _reach(units[:size], ints[s[6] : s[6] + s[7]], s[5], WINDOW, out)
+                        size = _count_scaled(out, p, t, left, counts[s[8] : s[8] + s[9]])
+                        if size == 0:
+                            k += s[10]
+                        p, t = left[0, :size], left[1, :size]
+                    elif what == COUNT_PIXELS:
+                        count_pixels(p, s[2], s[3], counts[s[4] : s[4] + s[3] + _HEAD])
+                        changed[s[5]] = 1
+                    elif what == COUNT:
+                        copies, slots = s[2], s[3]
+                        own = counts[s[4] : s[4] + copies * slots]
+                        if copies > 1:
+                            count_spread(out, own.reshape(4, slots))
+                        else:
+                            count(out, own)
+                        if s[6] == 1:
+                            changed[s[5]] = 1
+                        else:
+                            _mark(out, s[7], changed[s[5] : s[5] + s[6]])
+                    if what == BACK:
+                        p, t = pixel[begin : begin + TOGETHER], time[begin : begin + TOGETHER]
+                        size = p.size
+                    k += 1
     return total

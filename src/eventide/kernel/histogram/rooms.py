@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eventide.kernel.histogram.axes import Axis, Edges, Pixels, Rows, axis_columns
+from eventide.kernel.histogram.families import plain_calibration
 from eventide.kernel.histogram.pages import zeros
 from eventide.kernel.histogram.place import loops_of
 from eventide.kernel.histogram.products import Product
@@ -35,7 +36,7 @@ MANY = 1 << 16
 _LARGE = 1 << 26
 """Bytes of tables and counters, times how many there are beside the first, from which on rooms pay (measured)."""
 
-_ROOM_TABLES = 1 << 20
+_ROOM_TABLES = 1 << 19
 _MOST_ROOMS = 2048
 _MOST_BYTES = 1 << 27
 _PAD = 80
@@ -86,7 +87,7 @@ def nearness_of(products: Sequence[Product]) -> Nearness | None:
     True
     >>> large = nearness_of(images)
     >>> (large is None) or (large.pixel, large.time, large.shift, large.rooms)
-    ('pixel', 'tof', 13, 124)
+    ('pixel', 'tof', 12, 246)
     """
     columns = {n for each in products for n in each.columns}
     axes = {id(axis): axis for each in products for axis in each.axes}.values()
@@ -125,9 +126,9 @@ def _table(axis: Axis) -> tuple[int, int, int]:
         return axis.first, axis.table.size, 4
     source = axis.value
     assert not isinstance(source, Column)
-    if isinstance(source, Calibrated):
-        return source.first, source.difc.size, 32
-    return source.first, source.constants.size, 8
+    if not isinstance(source, Calibrated):
+        return source.first, source.constants.size, 4
+    return source.first, source.difc.size, 4 if plain_calibration(source) else 32
 
 
 class Rooms:

@@ -16,19 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from eventide.kernel.histogram.axes import Axis, Edges, Rows
+from eventide.kernel.histogram.cells import TimeCells, time_cells
 from eventide.kernel.histogram.codes import ABOVE, BELOW, HEAD, MASKED, UNKNOWN
 from eventide.kernel.histogram.products import Product
+from eventide.kernel.histogram.search import EVEN, search_of
 from eventide.kernel.histogram.values import Column
 
-__all__ = ["BEFORE", "Stage", "stage_of"]
+__all__ = ["Stage", "stage_of"]
 
 Array = npt.NDArray[Any]
 Int32Array = npt.NDArray[np.int32]
 
-BEFORE = 2
-"""Places before the first bin of a row: above and below, so that code + 2 is the place of each."""
-
-_MOST_EDGES = 1 << 13
 _MOST_SLOTS = 1 << 16
 _MOST_ROWS = 1 << 10
 
@@ -41,17 +39,20 @@ class Stage:
     ----------
     edges
         All edges.
+    cells
+        How to find how many of them a time has reached.
     first
         The first pixel of the table; of no use where there is no table.
     table
         int32, the row of each pixel and, last, of pixels that no table knows; empty: there is one row.
     slots
-        Its counters, without `HEAD`.
+        Its counters.
     shares
         For each product which counter of it (`HEAD` and bin) each counter of the stage belongs to, int32.
     """
 
     edges: Array
+    cells: TimeCells
     first: int
     table: Int32Array
     slots: int
@@ -60,11 +61,11 @@ class Stage:
     @property
     def width(self) -> int:
         """Places of a row."""
-        return self.edges.size - 1 + BEFORE
+        return self.edges.size + 1
 
 
 def stage_of(products: Mapping[str, Product], time: str) -> Stage | None:
-    """Return a stage for those of some products that can have one, or None where there are less than two.
+    """Return a stage for those of some products that can have one, or None where it would be of no use.
 
     Parameters
     ----------
@@ -84,18 +85,19 @@ def stage_of(products: Mapping[str, Product], time: str) -> Stage | None:
     ([0.0, 20.0, 40.0, 50.0, 60.0, 80.0, 100.0], [0, 0, 1, 2, 3], 32)
     """
     chosen = {n: p for n, p in products.items() if _fits(p, time)}
-    if len(chosen) < 2:
+    if not chosen or (len(chosen) == 1 and not _uneven(chosen)):
         return None
     bounds = np.unique(np.concatenate([a.edges for p in chosen.values() for a in p.axes if isinstance(a, Edges)]))
     tables = list({id(a): a for p in chosen.values() for a in p.axes if isinstance(a, Rows)}.values())
-    if bounds.size > _MOST_EDGES:
+    cells = time_cells(bounds)
+    if cells is None:
         return None
     first, table, rows_of = _combined(tables)
     count = int(table.max()) + 1 if table.size else 1
-    width = bounds.size - 1 + BEFORE
+    width = bounds.size + 1
     if count > _MOST_ROWS or count * width > _MOST_SLOTS:
         return None
-    stage = Stage(bounds, first, table, count * width)
+    stage = Stage(bounds, cells, first, table, count * width)
     for name, each in chosen.items():
         code = np.zeros((count, width), np.int64)
         for axis in each.axes:
@@ -112,12 +114,18 @@ def _fits(each: Product, time: str) -> bool:
     return sum(plain) == 1 and all(p or isinstance(a, Rows) for p, a in zip(plain, each.axes, strict=True))
 
 
+def _uneven(chosen: Mapping[str, Product]) -> bool:
+    """Tell whether one product gains: it has only times, and edges that are found by tables anyway."""
+    (axes,) = (each.axes for each in chosen.values())
+    return len(axes) == 1 and isinstance(axes[0], Edges) and search_of(axes[0].edges).kind != EVEN
+
+
 def _bins(axis: Axis, bounds: Array) -> npt.NDArray[np.int64]:
-    """Return the bin of an axis, or its code, for above, below and each bin between all edges."""
+    """Return the bin of an axis, or its code, for each number of edges that can be reached, from none to all."""
     assert isinstance(axis, Edges)
-    inside = np.searchsorted(axis.edges, bounds[:-1], side="right") - 1
-    inside[inside >= axis.bins] = ABOVE
-    return np.concatenate([[ABOVE, BELOW], np.where(inside == -1, BELOW, inside)])
+    bins = np.searchsorted(axis.edges, np.append(-np.inf, bounds), side="right") - 1
+    bins[bins >= axis.bins] = ABOVE
+    return np.where(bins == -1, BELOW, bins)
 
 
 def _combined(tables: list[Rows]) -> tuple[int, Int32Array, dict[int, npt.NDArray[np.int64]]]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 __all__ = [
+    "AT_ONCE",
+    "BACK",
     "COMBINE",
     "COUNT",
+    "COUNT_PIXELS",
+    "COUNT_ROWS",
+    "COUNT_TIMES",
     "DIVIDED",
+    "FAMILY",
     "FOUR",
-    "JOIN",
-    "NOTHING",
+    "NUMBERS",
     "PIXEL",
     "PIXELS",
+    "REACH",
     "ROWS",
     "SCALED",
     "SEARCH",
@@ -20,11 +26,22 @@ __all__ = [
     "UNDER",
 ]
 
-SEARCH, PIXELS, ROWS, COMBINE, COUNT, JOIN, NOTHING = 0, 1, 2, 3, 4, 5, 6
-"""Find bins; number pixels; look rows up; put two axes together; count; the place in a stage, of rows or of one."""
+SEARCH, PIXELS, ROWS, COMBINE, COUNT = 0, 1, 2, 3, 4
+"""Find bins; number pixels; look rows up; put two axes together; count."""
+
+NUMBERS, REACH, COUNT_TIMES, COUNT_ROWS, FAMILY, BACK = 5, 6, 7, 8, 9, 10
+"""Number pixels for tables; find how many edges times reach; count by that, or by row and that; count a family, and go
+on with the events that it leaves, up to where it is back to all."""
+
+COUNT_PIXELS = 11
+"""Count an image."""
 
 TIME, PIXEL, SCALED, UNDER, SQUARED, DIVIDED, FOUR = 0, 1, 2, 3, 4, 5, 6
 """Values: a column; constant * time; constant / time, or its square; time / constant; a calibration of four terms."""
 
 TOGETHER = 2048
 """Events that go through all steps together: what each step leaves stays in the first cache."""
+
+AT_ONCE = 1 << 16
+"""Events that go through one group of steps before they go through the next: they stay in the second cache, beside the
+tables of a group."""

@@ -1,0 +1,145 @@
+"""Bins by tables of cells, compiled. Imported only behind `have_compiler()`; see `cells`.
+
+Arithmetic stands in loops of its own, which the compiler does for many events at a time; what looks into tables stands
+in others, of few instructions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from eventide.kernel.compiled import compiled
+from eventide.kernel.histogram.cells import BAD, WINDOW
+
+__all__ = [
+    "count_rows",
+    "count_scaled",
+    "count_times",
+    "number_pixels",
+    "number_times",
+    "reach",
+    "scale_times",
+]
+
+_LAST, _BAD = np.float32(BAD - 1), np.float32(BAD)
+_SPAN = 2 * WINDOW + 1
+
+
+@compiled
+def number_pixels(pixel: Any, out: Any, first: int, size: int) -> None:
+    """Write the number of each pixel after the first one; `size` for those that are not among so many."""
+    start, last = np.int64(first), np.uint64(size)
+    for i in range(pixel.size):
+        at = np.uint64(np.int64(pixel[i]) - start)
+        out[i] = np.int32(at if at < last else last)
+
+
+@compiled
+def number_times(time: Any, out: Any, start: int, most: int) -> None:
+    """Write the number of each time."""
+    low, high = np.int64(start), np.int64(most)
+    for i in range(time.size):
+        x = np.int64(time[i]) - low
+        x = x if x > np.int64(0) else np.int64(0)
+        out[i] = np.uint32(x if x < high else high)
+
+
+@compiled
+def scale_times(numbers: Any, time: Any, constants: Any, u: Any, out: Any, scale: float) -> None:
+    """Write the number of each time, scaled by the constant of its pixel."""
+    for i in range(numbers.size):
+        u[i] = constants[np.uint64(np.uint32(numbers[i]))]
+    by, none = np.float32(scale), np.float32(0)
+    for i in range(time.size):
+        v: Any = np.float32(np.float32(u[i] * np.float32(time[i])) * by)
+        w = v if v < _LAST else _LAST
+        out[i] = np.uint32(np.int32(w if v >= none else _BAD))  # NaN is not
+
+
+@compiled
+def _look(numbers: Any, words: Any, shift: int, out: Any) -> None:
+    by = np.uint64(shift)
+    for i in range(numbers.size):
+        out[i] = words[np.uint64(numbers[i]) >> by]
+
+
+@compiled
+def reach(numbers: Any, words: Any, shift: int, window: int, out: Any) -> None:
+    """Write how many edges each number has reached, -1 where it is not certain.
+
+    Parameters
+    ----------
+    numbers
+        uint32.
+    words, shift
+        Of the cells.
+    window
+        0, or the units around an edge within which it is not certain that it is reached.
+    out
+        int32.
+    """
+    _look(numbers, words, shift, out)
+    mask, all_, by = np.int32((1 << shift) - 1), np.int32((1 << (shift + 1)) - 1), np.int32(shift + 1)
+    wide, span = np.int32(window), np.uint32(_SPAN if window else 0)
+    for i in range(numbers.size):
+        word = out[i]
+        edge = np.int32(word & all_)
+        beyond = np.int32(np.int32(np.int32(numbers[i]) & mask) - edge)
+        k = np.int32(np.int32(word >> by) + np.int32(beyond >= 0))
+        near = np.uint32(np.int32(beyond + wide)) < span
+        out[i] = np.int32(-1) if near or edge == all_ else k
+
+
+@compiled
+def _search(t: Any, reached: Any) -> Any:
+    low, high = np.int64(0), np.int64(reached.size)
+    while low < high:
+        middle = (low + high) >> 1
+        if t >= reached[middle]:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled
+def count_times(reaches: Any, time: Any, reached: Any, counts: Any) -> None:
+    """Count times by the number of edges reached, in four copies; search for it where it is not certain."""
+    slots = np.uint64(counts.size // 4)
+    for i in range(reaches.size):
+        k = np.int64(reaches[i])
+        if k < 0:
+            k = _search(np.int64(time[i]), reached)
+        counts[(np.uint64(i) & np.uint64(3)) * slots + np.uint64(k)] += np.uint32(1)
+
+
+@compiled
+def count_rows(reaches: Any, time: Any, reached: Any, numbers: Any, rows: Any, width: int, counts: Any) -> None:
+    """Count times by the row of their pixel and the number of edges reached."""
+    by = np.uint64(width)
+    for i in range(reaches.size):
+        k = np.int64(reaches[i])
+        if k < 0:
+            k = _search(np.int64(time[i]), reached)
+        row = np.uint64(rows[np.uint64(np.uint32(numbers[i]))])
+        counts[row * by + np.uint64(k)] += np.uint32(1)
+
+
+@compiled
+def count_scaled(reaches: Any, pixel: Any, time: Any, left: Any, counts: Any) -> Any:
+    """Count scaled times by the number of edges below, in four copies: many in one bin would wait for one another.
+
+    Events that are unsure are written to `left`; returned is how many.
+    """
+    many = 0
+    slots = np.uint64(counts.size // 4)
+    for i in range(reaches.size):
+        k = np.int64(reaches[i])
+        if k < 0:
+            left[0, many], left[1, many] = pixel[i], time[i]
+            many += 1
+        else:
+            counts[(np.uint64(i) & np.uint64(3)) * slots + np.uint64(k)] += np.uint32(1)
+    return many
