@@ -181,6 +181,29 @@ def demo(
     _done(summary)
 
 
+@app.command()
+def night(
+    script: Annotated[str, typer.Option(help="What happens, a file in JSON; left out, the built-in night.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Only the line of JSON.")] = False,
+) -> None:
+    """Simulate a night of telescopes that join, slew and park, clouds and dead pixels, and check what is excluded.
+
+    The last line is JSON with `ok`: exactly those images are excluded of which the script says it, for its reasons.
+    """
+    from eventide.apps.gamma.simulate.check import check_night
+    from eventide.apps.gamma.simulate.script import DEFAULT, read_script
+
+    figures = check_night(read_script(script) if script else DEFAULT)
+    if not as_json:
+        _say(f"{figures['images']:,} images, {figures['events']:,} array events, {figures['alerts']} alerts")
+        for reason, count in figures["excluded"].items():
+            _say(f"  excluded, {reason:<22} {count:7,}")
+        _say(f"  otherwise than the script says  {figures['wrong']:7,}")
+        for example in figures["examples"]:
+            _say(f"    {example}")
+    _done(figures)
+
+
 def _done(figures: dict[str, Any]) -> None:
     _say(json.dumps(figures))
     if not figures["ok"]:
