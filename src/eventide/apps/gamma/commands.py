@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from eventide import registry
-from eventide.errors import ConfigError
+from eventide.errors import ConfigError, near_names
 from eventide.model.stream import read
 
 __all__ = ["app"]
@@ -105,14 +105,20 @@ def simulate(
     gammas: Annotated[float, typer.Option(help="Gamma rays per second, of the source at rest.", min=0)] = 0.05,
     flare: Annotated[str, typer.Option(help="start,stop,factor: when the source is brighter, s.")] = "",
     seed: _Seed = 2026,
+    level: Annotated[str, typer.Option(help="dl1: images; r1: waveforms, for small arrays.")] = "dl1",
     log: _Log = "",
 ) -> None:
-    """Simulate the images of a night; where they go to a topic, pointings go to the topic pointings."""
-    from eventide.apps.gamma.schema import DL1_IMAGE, POINTINGS
+    """Simulate the images of a night; where they go to a topic, pointings and calibrations have topics too."""
+    from eventide.apps.gamma.pipeline import LEVELS
+    from eventide.apps.gamma.schema import CALIBRATION, DL1_IMAGE, POINTINGS, R1
     from eventide.apps.gamma.simulate import Flare, Night
     from eventide.apps.gamma.simulate.source import Seconds
+    from eventide.apps.gamma.simulate.waveforms import Waveforms
     from eventide.apps.gamma.site import site
 
+    if level not in LEVELS:
+        msg = f"there is no level {level!r}"
+        raise ConfigError(msg, hint=near_names(level, LEVELS))
     flares = []
     if flare:
         try:
@@ -123,13 +129,18 @@ def simulate(
     night = Night(site(array), seed=seed, hadrons=hadrons, gammas=gammas, flares=flares)
     place: dict[str, Any] = {"log": log} if log and out.startswith("log://") else {}
     target = out if "://" in out else f"file://{Path(out).absolute()}"
-    job = read(Seconds(night.second, seconds, DL1_IMAGE)).write(target, **place)
+    made, schema, camera = night.second, DL1_IMAGE, Waveforms(night)
+    if level == "r1":
+        made, schema = camera.second, R1
+    job = read(Seconds(made, seconds, schema)).write(target, **place)
     result = registry.resolve("engine", "local").run(job)
     _say(f"{result.rows_out:,} images of {len(night.site.telescopes)} telescopes in {out}, {result.seconds:.2f} s")
     if out.startswith("log://"):
-        registry.resolve("engine", "local").run(
-            read(Seconds(night.pointings, seconds, POINTINGS)).write("log://pointings", **place)
-        )
+        beside = [read(Seconds(night.pointings, seconds, POINTINGS)).write("log://pointings", **place)]
+        if level == "r1":
+            beside.append(read(Seconds(camera.calibration, 1, CALIBRATION)).write("log://calibration", **place))
+        for job in beside:
+            registry.resolve("engine", "local").run(job)
 
 
 @app.command()

@@ -39,7 +39,8 @@ def check_night(script: Script) -> dict[str, Any]:
     Examples
     --------
     >>> from eventide.apps.gamma.simulate.script import State
-    >>> found = check_night(Script(array="made-4", seconds=3, states=(State(1, 2, "slewing"),)))
+    >>> script = Script(array="made-4", seconds=3, seed=1, hadrons=60.0, states=(State(1, 2, "slewing"),))
+    >>> found = check_night(script)
     >>> found["ok"], list(found["excluded"])
     (True, ['is slewing'])
     """

@@ -93,8 +93,10 @@ def calibrated(
     out = pa.schema([*schema, pa.field("noise", CALIBRATION.field("noise").type), pa.field("reason", pa.string())])
     function = functools.partial(_calibrated, site=site, max_dead=max_dead, extractor=extractor, schema=out)
     judged = both.map_batches(function, schema=out, name="calibrate")
-    good = judged.filter(pl.col("reason").is_null(), name="calibrated").select(pl.exclude("reason"), name="images")
-    return Checked(good, judged.filter(pl.col("reason").is_not_null(), name="not-calibrated"), late)
+    good = judged.filter(pl.col("reason").is_null(), name="calibrated").select(
+        pl.exclude("reason"), name="calibrated-images"
+    )
+    return Checked(good, judged.filter(pl.col("reason").is_not_null(), name="uncalibrated"), late)
 
 
 def calibration_row(time: int, tel_id: int, given: Readout, *, noise: npt.ArrayLike | None = None) -> dict[str, Any]:
