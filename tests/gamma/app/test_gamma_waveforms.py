@@ -125,15 +125,17 @@ def test_waveforms_from_the_command_line(tmp_path):
     assert isinstance(CliRunner().invoke(app, ["simulate", "x.parquet", "--level", "dl2"]).exception, ConfigError)
 
 
-def test_files_of_sim_telarray_feed_it(data_dir):
+@pytest.mark.filterwarnings("ignore:File seems to be truncated")
+def test_files_of_sim_telarray_feed_it(data_dir, tmp_path):
     pytest.importorskip("eventio")
     path = data_dir / "gamma" / "simtel" / "test_lasercal_v3.simtel.gz"
-    definitions = data_dir / "gamma" / "prod3" / "cta_camera_definitions.json.gz"
-    kind = Kind("lst", f"{definitions}#LSTCam", 28.0, 370.0, 8.0, 4.0)
+    given = simtel_streams(path, pointing=(70.0, 180.0))
+    definitions = tmp_path / "cameras.json"
+    definitions.write_text(given.definitions)
+    kind = Kind("lst", f"{definitions}#1", 28.0, 370.0, 8.0, 4.0)
     site = Site("four", 28.76, -17.89, 1800.0, (kind,), tuple(Telescope(n, "lst", (n * 50.0, 0.0, 0.0)) for n in range(1, 5)))  # fmt: skip
-    rows, calibration = simtel_streams(path, pointing=(70.0, 180.0))
-    assert rows.num_rows == calibration.num_rows == 10
-    good, bad = images_of(rows, calibration, site)
+    assert given.waveforms.num_rows == given.calibration.num_rows == 10
+    good, bad = images_of(given.waveforms, given.calibration, site)
     assert (good.num_rows, bad.num_rows) == (10, 0)
     found = {(r["tel_event_id"], r["tel_id"]): r["image"] for r in good.select(["tel_event_id", "tel_id", "image"]).to_pylist()}  # fmt: skip
     for event in read_simtel(path):
