@@ -144,6 +144,62 @@ def simulate(
 
 
 @app.command()
+def train(
+    out: Annotated[str, typer.Argument(help="Folder for gammaness.npz and energy.npz.")],
+    gammas: Annotated[str, typer.Option(help="Parameters of gamma rays, a Parquet file; left out, simulated.")] = "",
+    background: Annotated[str, typer.Option(help="Parameters of what is none; left out, simulated.")] = "",
+    array: _Array = "made-8",
+    seconds: Annotated[int, typer.Option(help="How long is simulated.", min=1, max=100_000)] = 60,
+    trees: Annotated[int, typer.Option(help="Of a forest.", min=1, max=10_000)] = 50,
+    depth: Annotated[int, typer.Option(help="Of a tree.", min=1, max=100)] = 13,
+    seed: _Seed = 1,
+) -> None:
+    """Train forests for gammaness and energy; the last line is JSON with figures of events that they have not seen.
+
+    Tables are what the topic parameters holds, of gamma rays with a column true_energy (TeV).
+    """
+    import pyarrow.parquet as pq
+
+    from eventide.apps.gamma.models.files import save
+    from eventide.apps.gamma.site import site
+    from eventide.apps.gamma.training.toy import toy_table
+    from eventide.apps.gamma.training.train import train as trained
+
+    tables = []
+    for path, is_gamma in ((gammas, True), (background, False)):
+        try:
+            # Hadrons trigger seldom: several times as many are thrown.
+            tables.append(
+                pq.read_table(path)
+                if path
+                else toy_table(
+                    site(array),
+                    gammas=is_gamma,
+                    seconds=seconds,
+                    rate=40.0 if is_gamma else 160.0,
+                    seed=2 * seed + is_gamma,
+                )
+            )
+        except (OSError, ValueError) as error:
+            msg = f"{path} is no table: {error}"
+            raise ConfigError(msg, hint="a Parquet file of the topic parameters") from None
+    found = trained(tables[0], tables[1], trees=trees, depth=depth, seed=seed)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for forest in (found.gammaness, found.energy):
+        if forest is not None:
+            files.append(str(folder / f"{forest.name}.npz"))
+            save(forest, files[-1])
+    figures = found.figures
+    _say(
+        f"{figures['images']:,} images of {figures['events']:,} events; of others: area under the curve "
+        f"{figures['auc']:.3f}, energies within {100 * figures.get('energy_resolution', float('nan')):.0f} %"
+    )
+    _done({**figures, "files": files, "ok": figures["auc"] > 0.5 and figures["deviation"] <= 1e-6})
+
+
+@app.command()
 def plot(
     out: Annotated[str, typer.Argument(help="FILE.png, .svg, .pdf or .html.")],
     array: _Array = "made-12",

@@ -184,6 +184,17 @@ class Night:
             [a.cast(f.type) for a, f in zip(arrays, POINTINGS, strict=True)], schema=POINTINGS
         )
 
+    def truth(self, number: int) -> pa.Table:
+        """Return the showers of a second, seen or not: ``time``, ``is_gamma`` and ``true_energy`` (TeV)."""
+        showers = self._showers(np.random.default_rng([self._seed, number]), number)
+        return pa.table(
+            {
+                "time": pa.array(showers.times).cast(EVENT_TIME),
+                "is_gamma": pa.array(showers.gamma),
+                "true_energy": pa.array(showers.energy),
+            }
+        )
+
     def states(self) -> pa.Table:
         """Return when telescopes began to slew and to track (`TELESCOPE_STATE`)."""
         rows = []
