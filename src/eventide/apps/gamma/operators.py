@@ -190,7 +190,9 @@ def on_sky(events: Stream, site: Site, *, astrometry: str = "mean") -> Stream:
     return events.map_batches(function, schema=DL2_EVENT, name="sky")
 
 
-def gamma_like(events: Stream, *, gammaness: float | None, width: float, length: float) -> Stream:
+def gamma_like(
+    events: Stream, *, gammaness: float | None, width: float, length: float, name: str = "gamma-like"
+) -> Stream:
     """Keep the events that look like gamma rays, with the columns of `DL3_EVENT` beside their own.
 
     Parameters
@@ -201,6 +203,8 @@ def gamma_like(events: Stream, *, gammaness: float | None, width: float, length:
         The least gammaness; None where there is no model: then the shape decides.
     width, length
         The largest mean width and length, degrees.
+    name
+        Of the step.
 
     Examples
     --------
@@ -216,13 +220,13 @@ def gamma_like(events: Stream, *, gammaness: float | None, width: float, length:
     else:
         chosen = pl.col("gammaness") >= gammaness
     placed = pl.col("is_valid") & pl.col("ra").is_not_null() & pl.col("dec").is_not_null()
-    kept = events.filter(placed & chosen, name="gamma-like")
-    return kept.with_columns(time=pl.col("event_time"), multiplicity=pl.col("n_tels"), name="dl3")
+    kept = events.filter(placed & chosen, name=name)
+    return kept.with_columns(time=pl.col("event_time"), multiplicity=pl.col("n_tels"), name=f"{name}-dl3")
 
 
-def dl3(events: Stream) -> Stream:
+def dl3(events: Stream, *, name: str = "dl3-event") -> Stream:
     """Return gamma-like events with the columns of `DL3_EVENT` only."""
-    return events.select(*DL3_EVENT.names, name="dl3-event")
+    return events.select(*DL3_EVENT.names, name=name)
 
 
 def _unfit(batch: pa.RecordBatch, *, site: Site, timed: bool) -> pa.RecordBatch:

@@ -7,6 +7,7 @@
 - ``gammas``: those that look like gamma rays, as the gamma-astro data formats have them;
 - ``significance`` and ``light_curve`` and ``sky``: of the position that is watched;
 - ``alerts``: excesses on any time scale from ten seconds to two hours;
+- ``unwatched``: gamma-like events that came too late for alerts;
 - ``monitors``: rate, pedestal, night sky and dead pixels of every telescope;
 - ``orphans``, ``duplicates``, ``late``, ``excluded``: images that went nowhere else, so that none is lost.
 
@@ -22,6 +23,7 @@ import polars as pl
 import pyarrow as pa
 
 from eventide.apps.gamma.building.operator import array_events
+from eventide.apps.gamma.building.triggered import triggered_events
 from eventide.apps.gamma.models.files import load
 from eventide.apps.gamma.models.schedule import Schedule, score
 from eventide.apps.gamma.operators import (
@@ -36,7 +38,7 @@ from eventide.apps.gamma.operators import (
     parameters,
     unfit,
 )
-from eventide.apps.gamma.schema import DL1_IMAGE, DL2_TEL, MEASURED
+from eventide.apps.gamma.schema import DL1_IMAGE, DL2_TEL, MEASURED, TRIGGERED
 from eventide.apps.gamma.science.light_curve import light_curve
 from eventide.apps.gamma.science.regions import OnOff, add_regions
 from eventide.apps.gamma.science.rolling import watch
@@ -71,6 +73,7 @@ class Results(NamedTuple):
     late: Stream
     excluded: Stream
     monitors: Stream
+    unwatched: Stream
 
 
 class Analysis(NamedTuple):
@@ -107,6 +110,12 @@ class Analysis(NamedTuple):
         Under what conditions images are used.
     monitor_every
         Length of the intervals in which telescopes are watched over.
+    triggered
+        Whether images have the columns `eventide.apps.gamma.schema.TRIGGERED`: then an event leaves as soon as all of
+        its images have come, and not only when the watermark has passed it.
+    alert_lateness
+        How late an event may be for alerts, where that is less than an image may be late; what is later is in all other
+        results. Empty: alerts wait as long as all others do.
     """
 
     site: Site
@@ -127,6 +136,8 @@ class Analysis(NamedTuple):
     cleaning: Cleaning = Cleaning()
     limits: Limits = Limits()
     monitor_every: str = "10s"
+    triggered: bool = False
+    alert_lateness: str = ""
 
 
 LEVELS = ("dl1", "r1")
@@ -143,6 +154,8 @@ def pipeline(
     weather: str = "",
     calibration: str = "",
     level: str = "dl1",
+    triggered: str = "false",
+    alert_lateness: str = "",
     subarray: str = "",
     cleaning: str = "tailcuts",
     cleaning_options: str = "",
@@ -184,6 +197,10 @@ def pipeline(
         Where the states of telescopes, the weather and the calibrations are; left out, nobody asks.
     level
         ``dl1`` or ``r1``.
+    triggered
+        ``true`` where images say which trigger of the array they are of, and how many that asked for.
+    alert_lateness
+        How late an event may be for alerts; left out, as late as images may make it.
     subarray
         Telescopes of this sub-array only.
     cleaning
@@ -243,6 +260,8 @@ def pipeline(
         every=every,
         astrometry=astrometry,
         level=level,
+        triggered=triggered == "true",
+        alert_lateness=alert_lateness,
         cleaning=Cleaning(cleaning, _options(cleaning_options)),
         limits=Limits(
             subarray=subarray,
@@ -304,11 +323,15 @@ def analyse(
     given = (pointings, states, weather, calibration)
     slow = SlowControl(*(None if s is None else s.event_time("time", lateness=how.lateness) for s in given))
     ready, excluded, late = _images(timed, how, slow)
-    at = gate(parameters(ready, how.site, cleaning=how.cleaning), slow, how.limits, columns=PARAMETERS.names)
+    more = TRIGGERED if how.triggered else pa.schema([])
+    rows = parameters(ready, how.site, cleaning=how.cleaning, more=more)
+    at = gate(rows, slow, how.limits, columns=[*PARAMETERS.names, *more.names])
     excluded += [unfit(ready, how.site, cleaning=how.cleaning), at.excluded.select(*EXCLUDED.names, name="unused")]
     if at.late is not None:
-        late.append(at.late)
-    built = array_events(at.good, window=how.window, min_tels=how.min_tels)
+        late.append(at.late.select(*PARAMETERS.names, name="late-unused"))
+    make = triggered_events if how.triggered else array_events
+    built = make(at.good, window=how.window, min_tels=how.min_tels)
+    ends = {port: built.side(port).select(*PARAMETERS.names, name=port) for port in ("orphans", "duplicates", "late")}
     scored, averages, logs = built, list(AVERAGES), []
     if how.gammaness is not None:
         scored = score(scored, how.gammaness, by="event_time")
@@ -318,16 +341,12 @@ def analyse(
         logs.append("energy")
     showers = stereo(aimed(scored), how.site.subarray(), averages=averages, logs=logs)
     events = on_sky(showers, how.site, astrometry=how.astrometry)
-    gammas = add_regions(
-        gamma_like(
-            events,
-            gammaness=None if how.gammaness is None else how.min_gammaness,
-            width=how.max_width,
-            length=how.max_length,
-        ),
-        how.position,
-    )
-    alerts = watch(gammas, how.position, threshold=how.threshold, period=how.period)
+    gammas = _gammas(events, how)
+    # Alerts may be in a hurry: events then have a watermark of their own, before it is known which are gamma-like.
+    hurry = gammas
+    if how.alert_lateness:
+        hurry = _gammas(events.event_time("event_time", lateness=how.alert_lateness), how, prefix="hurried-")
+    alerts = watch(hurry, how.position, threshold=how.threshold, period=how.period)
     return Results(
         parameters=_telescopes(scored),
         events=events,
@@ -336,12 +355,24 @@ def analyse(
         light_curve=light_curve(gammas, how.position, every=how.every),
         sky=sky_map(gammas, ra=how.position.ra, dec=how.position.dec, every=how.every),
         alerts=alerts,
-        orphans=built.side("orphans"),
-        duplicates=built.side("duplicates"),
-        late=built.side("late").union(*late, name="late-images") if late else built.side("late"),
+        orphans=ends["orphans"],
+        duplicates=ends["duplicates"],
+        late=ends["late"].union(*late, name="late-images") if late else ends["late"],
         excluded=excluded[0].union(*excluded[1:], name="excluded"),
         monitors=monitor(timed if how.level == "dl1" else ready, how.site, every=how.monitor_every),
+        unwatched=dl3(alerts.side("late"), name="dl3-unwatched"),
     )
+
+
+def _gammas(events: Stream, how: Analysis, *, prefix: str = "") -> Stream:
+    chosen = gamma_like(
+        events,
+        gammaness=None if how.gammaness is None else how.min_gammaness,
+        width=how.max_width,
+        length=how.max_length,
+        name=f"{prefix}gamma-like",
+    )
+    return add_regions(chosen, how.position, name=f"{prefix}regions")
 
 
 def _images(timed: Stream, how: Analysis, slow: SlowControl) -> tuple[Stream, list[Stream], list[Stream]]:
