@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from eventide.apps.gamma.gather import gathered
 from eventide.apps.gamma.images import add_parameters, parametrise
 from eventide.apps.gamma.schema import DL1_IMAGE, DL2_EVENT, DL3_EVENT, MEASURED, TRIGGER
 from eventide.apps.gamma.science.sky import Observatory
@@ -34,6 +34,7 @@ __all__ = [
     "dl3",
     "gamma_like",
     "on_sky",
+    "only",
     "parameters",
 ]
 
@@ -45,6 +46,7 @@ EXCLUDED = pa.schema([*TRIGGER, pa.field("reason", pa.string())])
 
 _NONE: Final = pa.schema([])
 _REASONS = pa.array(["no such telescope", "no image", "image of another camera", "no peak times", None], pa.string())
+_IMAGES = ("image", "peak_time")
 _FITS = len(_REASONS) - 1
 
 AVERAGES = ("hillas_width", "hillas_length", "obs_id", "aim_north", "aim_west", "aim_up")
@@ -155,9 +157,23 @@ def aimed(rows: Stream) -> Stream:
     >>> ev.fetch(aimed(ev.from_table({POINTING[0]: [90.0], POINTING[1]: [0.0]})))["aim_up"].to_pylist()
     [1.0]
     """
-    alt, az = (pl.col(name) * (math.pi / 180) for name in POINTING)
-    north, west = alt.cos() * az.cos(), -(alt.cos() * az.sin())
-    return rows.with_columns(aim_north=north, aim_west=west, aim_up=alt.sin(), name="aim")
+    return rows.map_batches(_aimed, name="aim")
+
+
+def _aimed(batch: pa.RecordBatch) -> pa.RecordBatch:
+    # In numpy: a Polars expression takes a millisecond however few rows there are, and these steps come at every batch.
+    alt, az = (np.radians(_numbers(batch, name)) for name in POINTING)
+    vector = {"aim_north": np.cos(alt) * np.cos(az), "aim_west": -np.cos(alt) * np.sin(az), "aim_up": np.sin(alt)}
+    for name, values in vector.items():
+        batch = batch.append_column(name, pa.array(values, mask=np.isnan(values)))
+    return batch
+
+
+def _numbers(batch: pa.RecordBatch, name: str) -> np.ndarray:
+    """Return a column as float64, NaN for null."""
+    values = batch.column(name).cast(pa.float64(), safe=False).fill_null(np.nan)
+    out: np.ndarray = values.to_numpy(zero_copy_only=False)
+    return out
 
 
 ASTROMETRY = ("mean", "astropy")
@@ -215,18 +231,37 @@ def gamma_like(
     >>> ev.fetch(gamma_like(ev.from_table(one), gammaness=None, width=0.1, length=0.3)).num_rows
     1
     """
-    if gammaness is None:
-        chosen = (pl.col("mean_width") <= width) & (pl.col("mean_length") <= length)
-    else:
-        chosen = pl.col("gammaness") >= gammaness
-    placed = pl.col("is_valid") & pl.col("ra").is_not_null() & pl.col("dec").is_not_null()
-    kept = events.filter(placed & chosen, name=name)
-    return kept.with_columns(time=pl.col("event_time"), multiplicity=pl.col("n_tels"), name=f"{name}-dl3")
+    cuts = {"mean_width": (-math.inf, width), "mean_length": (-math.inf, length)}
+    if gammaness is not None:
+        cuts = {"gammaness": (gammaness, math.inf)}
+    return events.map_batches(functools.partial(_gamma_like, cuts=cuts), name=name)
+
+
+def _gamma_like(batch: pa.RecordBatch, *, cuts: Mapping[str, tuple[float, float]]) -> pa.RecordBatch:
+    kept = np.asarray(batch.column("is_valid").fill_null(False))
+    for name, (least, most) in {**cuts, "ra": (-math.inf, math.inf), "dec": (-math.inf, math.inf)}.items():
+        values = _numbers(batch, name)
+        kept = kept & (values >= least) & (values <= most)  # NaN is in no range
+    some = batch.filter(pa.array(kept, pa.bool_()))
+    return some.append_column("time", some.column("event_time")).append_column("multiplicity", some.column("n_tels"))
 
 
 def dl3(events: Stream, *, name: str = "dl3-event") -> Stream:
     """Return gamma-like events with the columns of `DL3_EVENT` only."""
-    return events.select(*DL3_EVENT.names, name=name)
+    return only(events, DL3_EVENT.names, name=name)
+
+
+def only(rows: Stream, names: Sequence[str], *, name: str) -> Stream:
+    """Return rows with some of their columns.
+
+    Examples
+    --------
+    >>> import eventide as ev
+    >>> ev.fetch(only(ev.from_table({"a": [1], "b": [2]}), ["b"], name="b")).column_names
+    ['b']
+    """
+    wanted = list(names)
+    return rows.map_batches(lambda batch: batch.select(wanted), name=name)
 
 
 def _unfit(batch: pa.RecordBatch, *, site: Site, timed: bool) -> pa.RecordBatch:
@@ -282,11 +317,23 @@ def _measured(batch: pa.RecordBatch, *, site: Site, cleaning: Cleaning, schema: 
     for kind in site.kinds:
         at = np.flatnonzero(np.isin(tels, [t.tel_id for t in site.telescopes if t.kind == kind.name]))
         if at.size or not parts:
-            parts.append(_of_kind(whole.take(pa.array(at)), kind, site, cleaning=cleaning, schema=schema))
+            parts.append(_of_kind(_taken(whole, at, kind), kind, site, cleaning=cleaning, schema=schema))
             places.append(at)
     both = pa.Table.from_batches(parts).combine_chunks()
     back = np.argsort(np.concatenate(places), kind="stable")
     return both.take(pa.array(back)).combine_chunks().to_batches()[0] if both.num_rows else parts[0]
+
+
+def _taken(batch: pa.RecordBatch, at: np.ndarray, kind: Kind) -> pa.RecordBatch:
+    """Return the rows of a kind of telescopes; their images lie one behind the other."""
+    pixels = camera_of(kind).pixels
+    rest = [name for name in batch.schema.names if name not in _IMAGES]
+    out = batch.select(rest).take(pa.array(at))
+    for name in _IMAGES:
+        if name in batch.schema.names:
+            flat = pa.array(gathered(batch.column(name), at, pixels=pixels).ravel())
+            out = out.append_column(name, pa.FixedSizeListArray.from_arrays(flat, pixels))
+    return out
 
 
 def _of_kind(batch: pa.RecordBatch, kind: Kind, site: Site, *, cleaning: Cleaning, schema: pa.Schema) -> pa.RecordBatch:
@@ -314,12 +361,7 @@ def _deviations(noise: pa.Array, pixels: int) -> np.ndarray:
 
 def _on_sky(batch: pa.RecordBatch, *, site: Site, exact: bool) -> pa.RecordBatch:
     times = batch.column("event_time").cast(pa.int64()).to_numpy()
-
-    def numbers(name: str) -> np.ndarray:
-        values = batch.column(name).cast(pa.float64()).fill_null(np.nan)
-        out: np.ndarray = values.to_numpy(zero_copy_only=False)
-        return out
-
+    numbers = functools.partial(_numbers, batch)
     north, west, up = (numbers(f"aim_{n}") for n in ("north", "west", "up"))
     alt = np.degrees(np.arctan2(up, np.hypot(north, west)))
     az = np.degrees(np.arctan2(-west, north)) % 360.0

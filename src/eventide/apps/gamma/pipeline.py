@@ -35,10 +35,12 @@ from eventide.apps.gamma.operators import (
     dl3,
     gamma_like,
     on_sky,
+    only,
     parameters,
     unfit,
 )
 from eventide.apps.gamma.schema import DL1_IMAGE, DL2_TEL, MEASURED, TRIGGERED
+from eventide.apps.gamma.science.hurry import hurry
 from eventide.apps.gamma.science.light_curve import light_curve
 from eventide.apps.gamma.science.regions import OnOff, add_regions
 from eventide.apps.gamma.science.rolling import watch
@@ -326,12 +328,12 @@ def analyse(
     more = TRIGGERED if how.triggered else pa.schema([])
     rows = parameters(ready, how.site, cleaning=how.cleaning, more=more)
     at = gate(rows, slow, how.limits, columns=[*PARAMETERS.names, *more.names])
-    excluded += [unfit(ready, how.site, cleaning=how.cleaning), at.excluded.select(*EXCLUDED.names, name="unused")]
+    excluded += [unfit(ready, how.site, cleaning=how.cleaning), only(at.excluded, EXCLUDED.names, name="unused")]
     if at.late is not None:
-        late.append(at.late.select(*PARAMETERS.names, name="late-unused"))
+        late.append(only(at.late, PARAMETERS.names, name="late-unused"))
     make = triggered_events if how.triggered else array_events
     built = make(at.good, window=how.window, min_tels=how.min_tels)
-    ends = {port: built.side(port).select(*PARAMETERS.names, name=port) for port in ("orphans", "duplicates", "late")}
+    ends = {port: only(built.side(port), PARAMETERS.names, name=port) for port in ("orphans", "duplicates", "late")}
     scored, averages, logs = built, list(AVERAGES), []
     if how.gammaness is not None:
         scored = score(scored, how.gammaness, by="event_time")
@@ -342,11 +344,11 @@ def analyse(
     showers = stereo(aimed(scored), how.site.subarray(), averages=averages, logs=logs)
     events = on_sky(showers, how.site, astrometry=how.astrometry)
     gammas = _gammas(events, how)
-    # Alerts may be in a hurry: events then have a watermark of their own, before it is known which are gamma-like.
-    hurry = gammas
-    if how.alert_lateness:
-        hurry = _gammas(events.event_time("event_time", lateness=how.alert_lateness), how, prefix="hurried-")
-    alerts = watch(hurry, how.position, threshold=how.threshold, period=how.period)
+    # Alerts may be in a hurry: the watermark then follows all events, as gamma-like ones are few.
+    fast = hurry(events, how.alert_lateness) if how.alert_lateness else None
+    soon = gammas if fast is None else _gammas(fast, how, prefix="soon-")
+    alerts = watch(soon, how.position, threshold=how.threshold, period=how.period)
+    behind = alerts.side("late") if fast is None else _gammas(fast.side("late"), how, prefix="behind-")
     return Results(
         parameters=_telescopes(scored),
         events=events,
@@ -360,7 +362,7 @@ def analyse(
         late=ends["late"].union(*late, name="late-images") if late else ends["late"],
         excluded=excluded[0].union(*excluded[1:], name="excluded"),
         monitors=monitor(timed if how.level == "dl1" else ready, how.site, every=how.monitor_every),
-        unwatched=dl3(alerts.side("late"), name="dl3-unwatched"),
+        unwatched=dl3(behind, name="dl3-unwatched"),
     )
 
 
@@ -393,7 +395,7 @@ def _images(timed: Stream, how: Analysis, slow: SlowControl) -> tuple[Stream, li
     nothing = {f.name: pl.lit(None, pl.Float64) for f in PARAMETERS if f.name in MEASURED.names}
     names = [n for n in PARAMETERS.names if n not in nothing]
     late = [] if found.late is None else [found.late.select(*names, **nothing, name="late-for-calibration")]
-    return found.good, [found.excluded.select(*EXCLUDED.names, name="not-calibrated")], late
+    return found.good, [only(found.excluded, EXCLUDED.names, name="not-calibrated")], late
 
 
 def _telescopes(rows: Stream) -> Stream:

@@ -134,8 +134,8 @@ class TriggeredMachine:
         done = whole | passed | gone
         if not done.any():
             return []
-        early = done & ~passed & ~gone
         first_row = np.unique(found.of, return_index=True)[1]
+        early = done & ~passed & ~gone & known[first_row]
         self._done = np.concatenate([self._done, np.stack([found.ids[first_row], found.first], axis=1)[early]])
         built = (here >= plan.min_tels)[found.of] & known
         return self._emitted(found, done, here=here, built=built, repeat=repeat, tels=tels)

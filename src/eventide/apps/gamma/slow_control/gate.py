@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from eventide.apps.gamma.slow_control.streams import Checked, SlowControl, in_force
 from eventide.apps.gamma.stereo.operator import POINTING
@@ -84,6 +87,8 @@ def gate(rows: Stream, slow: SlowControl, limits: Limits = _ANY, *, columns: Seq
     >>> ev.fetch(found.excluded).to_pylist()
     [{'tel_id': 1, 'reason': 'is slewing'}]
     """
+    if slow.states is None and slow.weather is None and slow.pointings is None and not limits.subarray:
+        return _tracking(rows, columns)
     alt, az = (pl.col(name) for name in POINTING)
     known = alt.is_not_null() & az.is_not_null()
     late: list[Stream] = []
@@ -120,11 +125,31 @@ def gate(rows: Stream, slow: SlowControl, limits: Limits = _ANY, *, columns: Seq
     )
     # Put together with rows of another key, the stream has none: events are built of all telescopes.
     judged = nobody.key_by("reason").union(out.select(*columns, reason=reason, name="judged"), name="all-judged")
-    good = judged.filter(pl.col("reason").is_null(), name="usable").select(*columns, name="used")
-    excluded = judged.filter(pl.col("reason").is_not_null(), name="excluded-by-slow-control")
+    good = judged.map_batches(functools.partial(_with, None, columns=columns), name="used")
+    excluded = judged.map_batches(functools.partial(_with, "", columns=[*columns, "reason"]), name="unusable")
     behind_all = [stream.select(*columns, name=f"late-{n}") for n, stream in enumerate(late)]
     whole = behind_all[0].union(*behind_all[1:], name="late-for-slow-control") if behind_all else None
     return Checked(good, excluded, whole)
+
+
+def _tracking(rows: Stream, columns: Sequence[str]) -> Checked:
+    """Part rows by their own pointings alone."""
+    judged = rows.map_batches(_own_pointing, name="own-pointing")
+    good = judged.map_batches(functools.partial(_with, None, columns=columns), name="used")
+    excluded = judged.map_batches(functools.partial(_with, "", columns=[*columns, "reason"]), name="unusable")
+    return Checked(good, excluded)
+
+
+def _own_pointing(batch: pa.RecordBatch) -> pa.RecordBatch:
+    alt, az = (batch.column(name).is_valid() for name in POINTING)
+    reason = pc.if_else(pc.and_(alt, az), pa.scalar(None, pa.string()), pa.scalar("does not track"))
+    return batch.append_column("reason", reason)
+
+
+def _with(reason: str | None, batch: pa.RecordBatch, *, columns: Sequence[str]) -> pa.RecordBatch:
+    """Return the rows without a reason, or those with one."""
+    given = batch.column("reason")
+    return batch.filter(given.is_null() if reason is None else given.is_valid()).select(list(columns))
 
 
 def _under(rows: Stream, weather: Stream, *, age: str) -> tuple[Stream, Stream]:

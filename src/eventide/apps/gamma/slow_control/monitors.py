@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from eventide.apps.gamma.gather import gathered
 from eventide.apps.gamma.site import Site
 from eventide.model.aggregate import count, max_, mean
 from eventide.model.stream import Stream
@@ -45,7 +46,7 @@ _LOOKED = pa.schema(
 )
 
 
-def monitor(images: Stream, site: Site, *, every: str | timedelta = "10s", sample: int = 8) -> Stream:
+def monitor(images: Stream, site: Site, *, every: str | timedelta = "10s", sample: int = 16) -> Stream:
     """Watch over telescopes (`MONITOR`).
 
     Parameters
@@ -106,9 +107,7 @@ def _looked(batch: pa.RecordBatch, *, site: Site, sample: int) -> pa.RecordBatch
         pixels = site.cameras()[mine[0]].pixels if mine else -1
         at = np.flatnonzero(np.isin(tels, mine) & (lengths == pixels) & (numbers % sample == 0))
         if at.size:
-            values = images.take(pa.array(at)).flatten().cast(pa.float32())
-            rows = values.to_numpy(zero_copy_only=False).reshape(at.size, pixels)
-            level[at], spread[at], dead[at] = _levels(rows)
+            level[at], spread[at], dead[at] = _levels(gathered(images, at, pixels=pixels))
     known = np.isfinite(level) & np.isfinite(spread)
     columns = [
         *(batch.column(n) for n in ("time", "tel_id")),
