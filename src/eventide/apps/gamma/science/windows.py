@@ -63,7 +63,7 @@ def window_counts(times: Int64Array, on: BoolArray, *, since: int, scales: tuple
     return Counts(first, n_on, n_off, li_ma(n_on, n_off, alpha))
 
 
-def rising_edges(values: FloatArray, *, up: bool, level: float, release: float) -> tuple[BoolArray, bool]:
+def rising_edges(values: FloatArray, *, up: bool, level: float, release: float) -> tuple[BoolArray, BoolArray]:
     """Find where values reach `level`, each time once until they have been below `release`.
 
     Parameters
@@ -76,17 +76,17 @@ def rising_edges(values: FloatArray, *, up: bool, level: float, release: float) 
     Returns
     -------
     tuple
-        Which values are rises, and whether the last one leaves them up.
+        Which values are rises, and after which they are up.
 
     Examples
     --------
     >>> rises, up = rising_edges(np.array([1.0, 5.0, 4.5, 5.5, 3.0, 6.0]), up=False, level=5.0, release=4.0)
-    >>> np.flatnonzero(rises).tolist(), up
-    ([1, 5], True)
+    >>> np.flatnonzero(rises).tolist(), np.flatnonzero(up).tolist()
+    ([1, 5], [1, 2, 3, 5])
     """
     above = values >= level
     decided = np.where(above | (values < release), np.arange(1, values.size + 1), 0)
     last = np.maximum.accumulate(decided)
-    state = np.concatenate(([up], above))[last]
+    state: BoolArray = np.concatenate(([up], above))[last]
     rises: BoolArray = state & ~np.concatenate(([up], state[:-1]))
-    return rises, bool(state[-1])
+    return rises, state
