@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 from eventide.apps.gamma.gather import gathered
 from eventide.apps.gamma.images import add_parameters, parametrise
 from eventide.apps.gamma.schema import DL1_IMAGE, DL2_EVENT, DL3_EVENT, MEASURED, TRIGGER
-from eventide.apps.gamma.science.sky import Observatory
 from eventide.apps.gamma.site import Kind, Site, camera_of
 from eventide.apps.gamma.stereo.operator import POINTING
 from eventide.errors import ConfigError, SchemaError, near_names
@@ -191,8 +190,8 @@ def on_sky(events: Stream, site: Site, *, astrometry: str = "mean") -> Stream:
     site
         The array.
     astrometry
-        ``"mean"``: precession and mean sidereal time, within 0.01 degrees, needs nothing (`eventide.apps.gamma.sky`);
-        ``"astropy"``: all that astropy knows (`eventide.apps.gamma.science.sky`).
+        ``"mean"``: precession and mean sidereal time, within 0.01 degrees, needs nothing; ``"astropy"``: all that
+        astropy knows (see `eventide.apps.gamma.sky`).
 
     Raises
     ------
@@ -367,9 +366,7 @@ def _on_sky(batch: pa.RecordBatch, *, site: Site, exact: bool) -> pa.RecordBatch
     az = np.degrees(np.arctan2(-west, north)) % 360.0
 
     def radec(high: np.ndarray, around: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if exact:
-            return Observatory(site.longitude, site.latitude, site.height).radec(times, alt=high, az=around)
-        return site.place.to_sky(times, high, around)
+        return (site.place.to_sky_exact if exact else site.place.to_sky)(times, high, around)
 
     sky = {
         **dict(zip(("ra", "dec"), radec(numbers("alt"), numbers("az")), strict=True)),

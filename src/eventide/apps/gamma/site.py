@@ -94,7 +94,7 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def place(self) -> Place:
         """Where it is on Earth."""
-        return Place(self.latitude, self.longitude)
+        return Place(self.latitude, self.longitude, self.height)
 
     def kind(self, name: str) -> Kind:
         """Return a kind by its name."""

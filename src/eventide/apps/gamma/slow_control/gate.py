@@ -87,7 +87,8 @@ def gate(rows: Stream, slow: SlowControl, limits: Limits = _ANY, *, columns: Seq
     >>> ev.fetch(found.excluded).to_pylist()
     [{'tel_id': 1, 'reason': 'is slewing'}]
     """
-    if slow.states is None and slow.weather is None and slow.pointings is None and not limits.subarray:
+    asks = (slow.states, slow.weather, slow.pointings) != (None, None, None) or bool(limits.subarray)
+    if not asks and not rows.keys:
         return _tracking(rows, columns)
     alt, az = (pl.col(name) for name in POINTING)
     known = alt.is_not_null() & az.is_not_null()
