@@ -200,6 +200,8 @@ def test_clouds_dim_the_light_and_telescopes_go_away():
 
 def test_scripts_that_are_none(tmp_path):
     path = tmp_path / "night.json"
+    path.write_text(CliRunner().invoke(app, ["night", "--show"]).output)
+    assert read_script(path) == DEFAULT
     for text in ("{", "[]", '{"states": [{"at": 1}]}', '{"limits": {"min_light": 1}}', '{"more": 1}'):
         path.write_text(text)
         with pytest.raises(ConfigError, match="no script"):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from eventide import registry
@@ -251,6 +252,9 @@ def demo(
 @app.command()
 def night(
     script: Annotated[str, typer.Option(help="What happens, a file in JSON; left out, the built-in night.")] = "",
+    show: Annotated[
+        bool, typer.Option("--show", help="Print the built-in night as such a file, and do no more.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Only the line of JSON.")] = False,
 ) -> None:
     """Simulate a night of telescopes that join, slew and park, clouds and dead pixels, and check what is excluded.
@@ -260,6 +264,9 @@ def night(
     from eventide.apps.gamma.simulate.check import check_night
     from eventide.apps.gamma.simulate.script import DEFAULT, read_script
 
+    if show:
+        _say(msgspec.json.format(msgspec.json.encode(DEFAULT)).decode())
+        return
     figures = check_night(read_script(script) if script else DEFAULT)
     if not as_json:
         _say(f"{figures['images']:,} images, {figures['events']:,} array events, {figures['alerts']} alerts")
