@@ -129,6 +129,19 @@ def test_a_whole_event_leaves_at_once_and_another_one_at_the_watermark():
 BUILT = pa.schema([*table([]).schema, pa.field("event_time", EVENT_TIME), pa.field("n_tels", pa.int32())])
 
 
+def test_an_image_that_is_not_used_is_not_waited_for():
+    rows = table([(1_000, 1, 7, 3), (1_100, 2, 7, 3), (1_200, 3, 7, 3), (1_250, 4, 9, 1)])
+    rows = rows.append_column("usable", pa.array([True, False, True, False]))
+    stream = triggered_events(ev.from_table(rows).event_time("time", lateness="1s"), usable="usable")
+    machine = build_machine(stream.ref.node, (rows.schema,))
+    found = machine.push(Step(0, 0, rows.combine_chunks().to_batches()[0], MIN_TIME))
+    assert [(e.port, e.batch.column("tel_id").to_pylist()) for e in found] == [("main", [1, 3])]
+    assert found[0].batch.column("n_tels").to_pylist() == [2, 2]
+    assert machine.push(Step(1, 0, None, MAX_TIME, end=True)) == []
+    with pytest.raises(SchemaError, match="true or false"):
+        ev.fetch(triggered_events(ev.from_table(rows).event_time("time"), usable="tel_id"))
+
+
 class TestTriggeredEvents(OperatorSuite):
     keys = ()
 
@@ -181,6 +194,28 @@ def test_the_pipeline_gives_the_same_events_as_from_coincidences():
             assert a.sort_by(key).equals(b.sort_by(key)), name
         assert a.num_rows == b.num_rows, name
     assert one["parameters"].num_rows == two["parameters"].num_rows
+
+
+@pytest.mark.parametrize("lateness", ["10s", "60ms"])
+def test_nothing_is_lost_of_triggers_with_excluded_telescopes(lateness):
+    given_ = pattern(SITE, rate=500.0, jitter=0.05, late={6: 0.5}, hadrons=80.0)
+    states = pa.table(
+        {
+            "time": pa.array([0] * 6, pa.int64()).cast(EVENT_TIME),
+            "tel_id": pa.array(range(1, 7), pa.int16()),
+            "state": ["tracking", "slewing", *["tracking"] * 4],
+            "subarray": pa.nulls(6, pa.string()),
+        }
+    )
+    how = Analysis(SITE, CRAB, lateness=lateness, triggered=True)
+    found = analyse(ev.read(MemorySource(pa.table(given_.rows))), how, states=ev.read(MemorySource(states)))
+    sinks = {n: MemorySink() for n in ("parameters", "orphans", "duplicates", "late", "excluded", "events")}
+    ev.run(*(getattr(found, n).write(s) for n, s in sinks.items()), batch_rows=25)
+    rows = {n: s.table() for n, s in sinks.items()}
+    assert sum(t.num_rows for n, t in rows.items() if n != "events") == given_.rows.num_rows
+    assert set(rows["excluded"]["tel_id"].to_pylist()) == {2}
+    assert not [t for t in rows["events"]["telescopes"].to_pylist() if 2 in t]
+    assert (rows["late"].num_rows > 0) == (lateness == "60ms")
 
 
 def test_delays_are_counted_in_little_room():

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -331,8 +332,12 @@ def analyse(
     excluded += [unfit(ready, how.site, cleaning=how.cleaning), only(at.excluded, EXCLUDED.names, name="unused")]
     if at.late is not None:
         late.append(only(at.late, PARAMETERS.names, name="late-unused"))
-    make = triggered_events if how.triggered else array_events
-    built = make(at.good, window=how.window, min_tels=how.min_tels)
+    if how.triggered:
+        # Images that are excluded come along, so that their events do not wait for them.
+        whole = _marked(at.good, usable=True).union(_marked(at.excluded, usable=False), name="all-images")
+        built = triggered_events(whole, window=how.window, min_tels=how.min_tels, usable="usable")
+    else:
+        built = array_events(at.good, window=how.window, min_tels=how.min_tels)
     ends = {port: only(built.side(port), PARAMETERS.names, name=port) for port in ("orphans", "duplicates", "late")}
     scored, averages, logs = built, list(AVERAGES), []
     if how.gammaness is not None:
@@ -364,6 +369,15 @@ def analyse(
         monitors=monitor(timed if how.level == "dl1" else ready, how.site, every=how.monitor_every),
         unwatched=dl3(behind, name="dl3-unwatched"),
     )
+
+
+def _marked(rows: Stream, *, usable: bool) -> Stream:
+    names = [*PARAMETERS.names, *TRIGGERED.names]
+
+    def mark(batch: pa.RecordBatch) -> pa.RecordBatch:
+        return batch.select(names).append_column("usable", pa.array(np.full(batch.num_rows, usable)))
+
+    return rows.map_batches(mark, name="usable-images" if usable else "other-images")
 
 
 def _gammas(events: Stream, how: Analysis, *, prefix: str = "") -> Stream:

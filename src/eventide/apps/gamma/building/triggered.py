@@ -41,6 +41,7 @@ class Triggered:
     telescope: str = "tel_id"
     trigger: str = "trigger_id"
     expected: str = "n_triggered"
+    usable: str = ""
 
     def schema(self, source: pa.Schema) -> pa.Schema:
         """Return the schema of the rows of built events.
@@ -55,6 +56,9 @@ class Triggered:
             if not pa.types.is_integer(field.type) or field.type == pa.uint64():
                 msg = f"the column {name!r} for triggered_events() holds {field.type}, not whole numbers"
                 raise SchemaError(msg, hint="cast it to a whole number of up to 63 bits")
+        if self.usable and not pa.types.is_boolean(field_of(source, self.usable, what="triggered_events()").type):
+            msg = f"the column {self.usable!r} for triggered_events() holds {source.field(self.usable).type}"
+            raise SchemaError(msg, hint="true or false: whether an image is used")
         double = [f.name for f in ADDED if f.name in source.names]
         if double:
             msg = f"triggered_events() adds a column {double[0]!r}, and there is one already"
@@ -103,6 +107,8 @@ class TriggeredMachine:
         out: list[Emit] = []
         if step.batch is not None and step.batch.num_rows:
             late = self._waiting.add(step.batch, watermark=self._input)
+            if late is not None:
+                late = late.filter(pa.array(self._usable(late)))
             if late is not None and late.num_rows:
                 out.append(Emit(LATE, late))
             out += self._build()
@@ -130,7 +136,9 @@ class TriggeredMachine:
         passed = found.first < self.watermark if self._input < MAX_TIME else np.ones(groups, bool)
         gone = np.zeros(groups, bool)
         gone[found.of[again]] = True
-        whole = (here >= asked) & (here > 0)
+        whole = (here >= asked) & (here > 0)  # images that are not used have come too
+        usable = self._usable(found.rows)
+        here = np.bincount(found.of, ~repeat & usable, groups).astype(np.int64)
         done = whole | passed | gone
         if not done.any():
             return []
@@ -138,7 +146,13 @@ class TriggeredMachine:
         early = done & ~passed & ~gone & known[first_row]
         self._done = np.concatenate([self._done, np.stack([found.ids[first_row], found.first], axis=1)[early]])
         built = (here >= plan.min_tels)[found.of] & known
-        return self._emitted(found, done, here=here, built=built, repeat=repeat, tels=tels)
+        return self._emitted(found, done, here=here, built=built, repeat=repeat, usable=usable, tels=tels)
+
+    def _usable(self, rows: pa.RecordBatch) -> BoolArray:
+        if not self._plan.usable:
+            return np.ones(rows.num_rows, bool)
+        out: BoolArray = np.asarray(rows.column(self._plan.usable).fill_null(False))
+        return out
 
     def _emitted(
         self,
@@ -148,9 +162,10 @@ class TriggeredMachine:
         here: Int64Array,
         built: BoolArray,
         repeat: BoolArray,
+        usable: BoolArray,
         tels: Int64Array,
     ) -> list[Emit]:
-        mine = done[found.of]
+        mine = done[found.of] & usable
         order = np.lexsort((tels, found.ids, found.first[found.of]))
         out: list[Emit] = []
         for port, mask in ((MAIN, built & ~repeat), (ORPHANS, ~built & ~repeat), (DUPLICATES, repeat)):
@@ -202,6 +217,7 @@ def triggered_events(
     telescope: str = "tel_id",
     trigger: str = "trigger_id",
     expected: str = "n_triggered",
+    usable: str = "",
 ) -> Stream:
     """Put the images of telescopes together into array events by the number that the array's trigger gave them.
 
@@ -220,6 +236,9 @@ def triggered_events(
         How many telescopes an event must have.
     telescope, trigger, expected
         The columns that say which telescope, which trigger, and how many telescopes that asked for.
+    usable
+        The column that says whether an image is used; empty: all are. One that is not leaves by no port, but its event
+        does not wait for it.
 
     Returns
     -------
@@ -258,7 +277,7 @@ def triggered_events(
     if isinstance(min_tels, bool) or not isinstance(min_tels, int) or min_tels < 1:
         msg = f"triggered_events() min_tels must be a whole number of at least 1, not {min_tels!r}"
         raise UsageError(msg, hint="2 for stereo events, 1 to keep all")
-    plan = Triggered(duration(window, what="window", zero=True), min_tels, telescope, trigger, expected)
+    plan = Triggered(duration(window, what="window", zero=True), min_tels, telescope, trigger, expected, usable)
 
     def main(source: pa.Schema) -> pa.Schema:
         return plan.schema(source)
