@@ -93,7 +93,9 @@ def false_alarm(
     found = false_alarms(hours, rate=rate, level=level, seed=seed)
     for scale, alarms, largest in zip(SCALES, found.alarms, found.largest, strict=True):
         _say(f"{scale:>6}: {alarms} alarms, largest {largest:.2f} sigma before trials")
-    _say(f"{found.per_100_hours:.3g} alarms in 100 h on all scales")
+    _say(
+        f"{found.per_100_hours:.3g} alarms in 100 h on all scales: {found.excesses} alerts and {found.updates} updates"
+    )
     _done({**found._asdict(), "ok": found.per_100_hours < 1})
 
 

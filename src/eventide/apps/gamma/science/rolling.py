@@ -14,7 +14,7 @@ import pyarrow as pa
 from eventide.apps.gamma.science.alerts import ALERTS, alert_id
 from eventide.apps.gamma.science.regions import NOWHERE, ON, OnOff
 from eventide.apps.gamma.science.significance import li_ma, p_value, post_trial, pre_trial
-from eventide.apps.gamma.science.windows import Counts, rising_edges, window_counts
+from eventide.apps.gamma.science.windows import Counts, Excess, alerts_of, rising_edges, window_counts
 from eventide.errors import PipelineError, SchemaError, UsageError
 from eventide.kernel.keyed.node import field_of
 from eventide.model.batch import empty
@@ -44,8 +44,6 @@ _EXCESS = ("since", "scale", "alerts")
 _KEPT = pa.schema([("time", pa.int64()), ("on", pa.bool_()), ("obs_id", pa.int64())])
 _ALL = np.zeros(1, np.int32)  # the slot of a stream without keys
 _HOUR = 3_600_000_000_000
-_NEWS = 1.0
-"""By so many standard deviations another window must surpass the last alert of an excess to be worth an update."""
 
 CURVE = pa.schema(
     [
@@ -189,28 +187,23 @@ class Watch:
             rises[:, number], states[:, number] = rising_edges(
                 values, up=bool(up[0, number]), level=level, release=level - 1.0
             )
-        before = np.concatenate((up[:1].any(axis=1), states.any(axis=1)[:-1]))
+        told, after = alerts_of(
+            counts.significance,
+            rises,
+            states,
+            up=bool(up[0].any()),
+            excess=Excess(int(excess[2]), float(best[0]), seen),
+        )
         up[0] = states[-1]
         rows: list[dict[str, object]] = []
-        for at in np.flatnonzero(rises.any(axis=1)).tolist():
-            number = int(np.argmax(np.where(rises[at], counts.significance[at], -np.inf)))
-            sigma = float(counts.significance[at, number])
-            if not before[at]:
-                excess[2], best[0], seen[:] = 0, 0.0, False
-            # A shorter window than any before says that it has become brighter: flares of a steady source do that.
-            shorter = seen.any() and np.argmax(rises[at]) < np.argmax(seen)
-            news = bool(shorter or sigma >= best[0] + _NEWS or (rises[at] & seen).any())
-            seen |= rises[at]
-            best[0] = max(best[0], sigma)
-            if excess[2] and not news:
-                continue
+        for at, number, update in told:
             row = self._alert(at, number, counts=counts, both=both)
-            if not excess[2]:
+            if not update:
                 excess[:2] = row["time"], self.scales[number]
-            since, scale, update = excess.tolist()
+            since, scale, _ = excess.tolist()
             first = alert_id(self.position.name, scale, since, pipeline=self.pipeline)
             rows.append({**row, "excess": first, "update": update})
-            excess[2] = update + 1
+        excess[2], best[0], seen[:] = after
         return pa.RecordBatch.from_pylist(rows, schema=ALERTS)
 
     def _alert(self, at: int, number: int, *, counts: Counts, both: pa.Table) -> dict[str, object]:
