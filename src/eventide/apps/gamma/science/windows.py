@@ -140,8 +140,9 @@ def alerts_of(
     [(0, 0, 0), (4, 1, 0)]
     """
     count, best, seen = excess.alerts, excess.best, excess.seen.copy()
-    lasts = np.empty(len(states), np.bool_)  # whether an excess goes on when the event comes
-    lasts[:1], lasts[1:] = up, states.any(axis=1)[:-1]
+    after: BoolArray = np.any(states, axis=1)
+    lasts = np.empty(after.size, np.bool_)  # whether an excess goes on when the event comes
+    lasts[:1], lasts[1:] = up, after[:-1]
     out: list[tuple[int, int, int]] = []
     for at in np.flatnonzero(rises.any(axis=1)).tolist():
         number = int(np.argmax(np.where(rises[at], significance[at], -np.inf)))
