@@ -36,7 +36,7 @@ class TestNeutron(AppSuite):
 class TestGamma(AppSuite):
     plugin = app = "gamma"
     topic = "images"
-    may_be_empty = ("duplicates", "late")
+    may_be_empty = ("duplicates", "late", "unwatched")
     parameters = {"array": "made-5", "every": "5s"}
 
     def simulated(self, seed):

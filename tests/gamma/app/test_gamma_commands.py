@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -84,6 +85,10 @@ def test_stereo_is_that_of_ctapipe(data_dir):
     assert found["events"] == 5
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("eventio") is None, reason="eventio is not installed: eventide[gamma-simtel]"
+)
+@pytest.mark.filterwarnings("ignore:File seems to be truncated")
 def test_verify_compares_everything(data_dir: Path):
     done = called("verify", "--golden", "--data", str(data_dir))
     assert done.exit_code == 0, done.output

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
+import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
 
 import eventide as ev
+from eventide.apps.gamma.images import parametrise
 from eventide.apps.gamma.models.files import save
 from eventide.apps.gamma.models.forest import Tree, forest_of
-from eventide.apps.gamma.operators import parameters, unfit
+from eventide.apps.gamma.operators import Cleaning, parameters, unfit
 from eventide.apps.gamma.pipeline import Analysis, analyse, pipeline
-from eventide.apps.gamma.schema import DL1_IMAGE, DL2_EVENT, DL2_TEL, DL3_EVENT, POINTINGS
+from eventide.apps.gamma.schema import CALIBRATION, DL1_IMAGE, DL2_EVENT, DL2_TEL, DL3_EVENT, POINTINGS
 from eventide.apps.gamma.science.regions import OnOff, separation
 from eventide.apps.gamma.simulate import Flare, Night
 from eventide.apps.gamma.simulate.night import CRAB
@@ -140,7 +144,7 @@ def test_which_images_are_late_does_not_depend_on_batches(night, rows):
     images = night.table(10)
     held = pa.concat_tables([images.slice(5), images.slice(0, 5)])
     # Telescope 1 is not of this array: rows that are left out do not shift the marks of others.
-    site = SITE.__class__(*(getattr(SITE, n) for n in SITE.__struct_fields__[:-1]), SITE.telescopes[1:])
+    site = msgspec.structs.replace(SITE, telescopes=SITE.telescopes[1:])
     found = ran(held, HOW._replace(site=site), batch_rows=rows)
     late = [t for t in images.slice(0, 5)["tel_id"].to_pylist() if t not in {1, 2}]  # 2 slews
     assert sorted(found["late"]["tel_id"].to_pylist()) == sorted(late)
@@ -224,3 +228,57 @@ def test_the_sky_of_astropy_is_nearly_the_same(night, results):
     assert 0 < away.max() < 0.01
     with pytest.raises(ConfigError, match="no astrometry"):
         pipeline(astrometry="astro")
+
+
+@pytest.mark.parametrize(
+    ("cleaning", "options"),
+    [
+        ("nsb", "{}"),
+        ("nsb", '{"time_limit": 20.0, "pedestal_factor": 3}'),
+        ("fact", '{"time_limit": 5.0}'),
+        ("time_constrained", "{}"),
+        ("compat", '{"levels": [9, 7, 5]}'),
+        ("tailcuts", '{"min_number_picture_neighbors": 1}'),
+    ],
+)
+def test_cleanings_are_chosen_by_name(cleaning, options):
+    given = Night(SITE, seed=2, hadrons=60.0)
+    images = given.table(2)
+    how = HOW._replace(cleaning=Cleaning(cleaning, json.loads(options)))
+    calibration = pa.Table.from_pylist(
+        [{"time": given.start - 10**9, "tel_id": t, "noise": [5.0 + t] * c.pixels} for t, c in SITE.cameras().items()],
+        schema=CALIBRATION,
+    )
+    slow = {"calibration": ev.read(MemorySource(calibration))} if cleaning == "nsb" else {}
+    sinks = {n: MemorySink() for n in ("parameters", "orphans", "excluded")}
+    found = analyse(ev.read(MemorySource(images)), how, **slow)
+    ev.run(*(getattr(found, n).write(s) for n, s in sinks.items()), batch_rows=17)
+    rows = sinks["parameters"].table()
+    assert rows.num_rows + sinks["orphans"].table().num_rows == images.num_rows
+    keys = {(t, n): i for i, (t, n) in enumerate(zip(*(images[c].to_pylist() for c in ("tel_id", "tel_event_id")), strict=True))}  # fmt: skip
+    kinds = {t.tel_id: SITE.kind(t.kind) for t in SITE.telescopes}
+    some = rows.select(["tel_id", "tel_event_id", "morphology_n_pixels", "hillas_intensity"]).slice(0, 12)
+    for row in some.to_pylist():
+        at, tel = keys[row["tel_id"], row["tel_event_id"]], row["tel_id"]
+        levels = {} if cleaning == "compat" else {"picture": kinds[tel].picture, "boundary": kinds[tel].boundary}
+        noise = {"pedestal_std": np.full(SITE.cameras()[tel].pixels, 5.0 + tel)} if cleaning == "nsb" else {}
+        alone = parametrise(
+            SITE.cameras()[tel],
+            [images["image"][at].as_py()],
+            [images["peak_time"][at].as_py()],
+            cleaning=cleaning,
+            options={**levels, **noise, **json.loads(options)},
+        )
+        assert row["morphology_n_pixels"] == alone["morphology_n_pixels"][0]
+        assert row["hillas_intensity"] == pytest.approx(alone["hillas_intensity"][0], rel=1e-9, nan_ok=True)
+
+
+def test_a_cleaning_by_time_needs_times():
+    images = Night(SITE, seed=2, hadrons=60.0).table(1)
+    at = DL1_IMAGE.get_field_index("peak_time")
+    bare = images.set_column(at, DL1_IMAGE.field(at), pa.nulls(images.num_rows, DL1_IMAGE.field(at).type))
+    found = analyse(ev.read(MemorySource(bare)), HOW._replace(cleaning=Cleaning("fact")))
+    assert set(ev.fetch(found.excluded)["reason"].to_pylist()) == {"no peak times"}
+    for wrong in ({"cleaning": "tailcut"}, {"cleaning_options": "{"}, {"cleaning_options": '{"pictures": 1}'}, {"cleaning_options": "[1]"}):  # fmt: skip
+        with pytest.raises(ConfigError):
+            pipeline(**wrong)

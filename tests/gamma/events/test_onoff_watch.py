@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 
 import eventide as ev
 from eventide.apps.gamma.science.alerts import ALERTS
+from eventide.apps.gamma.science.gcn import gcn_notices
 from eventide.apps.gamma.science.regions import OnOff
 from eventide.apps.gamma.science.rolling import CURVE, SCALES, watch
 from eventide.apps.gamma.science.significance import li_ma, pre_trial
+from eventide.apps.gamma.science.voevent import voevents
 from eventide.connectors.memory import MemorySink, MemorySource
 from eventide.errors import PipelineError, SchemaError, UsageError
 from eventide.kernel.build import build_machine
@@ -49,6 +52,7 @@ def naive(events, scales, threshold, period):
     level = pre_trial(threshold, max(1.0, 8.0 * sum(period / n for n in lengths)))
     up = dict.fromkeys(lengths, False)
     alerts, curve, totals = [], [], [0, 0]
+    highest, seen, count = 0.0, set(), 0
     last = None
     for t, r, _ in rows:
         if last is not None and t - last >= lengths[-1]:
@@ -56,6 +60,7 @@ def naive(events, scales, threshold, period):
         last = t
         totals[r > 0] += 1
         best = None
+        lasting, rising = any(up.values()), []
         for scale in lengths:
             inside = [(a, b, o) for a, b, o in rows if t - scale < a <= t]
             n_on = sum(b == 0 for _, b, _ in inside)
@@ -65,15 +70,27 @@ def naive(events, scales, threshold, period):
                 best = (scale, n_on, n_off, sigma)
             if sigma >= level and not up[scale]:
                 up[scale] = True
-                alerts.append((t, scale, n_on, n_off, sorted({o for *_, o in inside})))
+                rising.append((sigma, -scale, (t, scale, n_on, n_off, sorted({o for *_, o in inside}))))
             elif sigma < level - 1:
                 up[scale] = False
         curve.append((t, *totals, *best))
+        if not rising:
+            continue
+        if not lasting:
+            highest, seen, count = 0.0, set(), 0
+        sigma, _, row = max(rising)
+        shorter = bool(seen) and min(-s for _, s, _ in rising) < min(seen)
+        news = shorter or sigma >= highest + 1.0 or any(-s in seen for _, s, _ in rising)
+        seen |= {-s for _, s, _ in rising}
+        highest = max(highest, sigma)
+        if news or not count:
+            alerts.append((*row, count))
+            count += 1
     return sorted(alerts, key=lambda a: a[:2]), curve
 
 
 def as_rows(alerts, curve):
-    a = alerts.select(["time", "scale", "n_on", "n_off", "inputs"]).cast(
+    a = alerts.select(["time", "scale", "n_on", "n_off", "inputs", "update"]).cast(
         pa.schema(
             [
                 ("time", pa.int64()),
@@ -81,6 +98,7 @@ def as_rows(alerts, curve):
                 ("n_on", pa.int64()),
                 ("n_off", pa.int64()),
                 ("inputs", pa.list_(pa.int64())),
+                ("update", pa.int64()),
             ]
         )
     )
@@ -174,7 +192,7 @@ class TestWatch(OperatorSuite):
         return {"alerts": as_table(ALERT, ALERTS, alerts), "curve": as_table(CURVE_COLUMNS, CURVE, curve)}
 
 
-ALERT = ("time", "scale", "n_on", "n_off", "inputs")
+ALERT = ("time", "scale", "n_on", "n_off", "inputs", "update")
 CURVE_COLUMNS = ("time", "n_on", "n_off", "best_scale", "best_n_on", "best_n_off", "best_significance")
 
 
@@ -198,6 +216,29 @@ def test_an_alert_comes_once_until_the_significance_has_gone_down():
     assert len(set(alerts["id"].to_pylist())) == 2
     repeat = engine(events, scales=("10s",), threshold=5.0, period="8h")[0]
     assert repeat.equals(alerts)
+
+
+def test_one_excess_is_one_alert_with_updates():
+    """A source that grows from scale to scale, goes on, ends, and comes again an hour later."""
+    flare = 10_000 * SECOND + np.cumsum(np.full(40, 3 * SECOND))
+    quiet = 10_000 * SECOND + np.arange(-3600, 3600, 40) * SECOND
+    later = flare + 12_000 * SECOND
+    times = np.concatenate([flare, quiet, later])
+    region = np.concatenate([np.zeros(40), np.arange(1, 181) % 5 + 1, np.zeros(40)]).astype(np.int8)
+    alerts, _, _ = engine(table(times, region), scales=SCALES, threshold=5.0, period="8h")
+    firsts = alerts.filter(pa.compute.equal(alerts["update"], 0))
+    since = firsts["time"].cast(pa.int64()).to_numpy()
+    assert firsts.num_rows == 2, alerts.select(["time", "scale", "update"])
+    assert firsts["excess"].to_pylist() == firsts["id"].to_pylist()
+    assert 10_000 * SECOND < since[0] < 10_120 * SECOND < 22_000 * SECOND < since[1]
+    assert 2 <= alerts.num_rows <= 8
+    assert set(alerts["excess"].to_pylist()) == set(firsts["id"].to_pylist())
+    assert len(set(alerts["id"].to_pylist())) == alerts.num_rows
+    told = alerts.to_batches()[0] if len(alerts.to_batches()) == 1 else alerts.combine_chunks().to_batches()[0]
+    kinds = [json.loads(n)["alert_type"] for n in gcn_notices(told, mission="x")]
+    assert kinds == ["update" if u else "initial" for u in alerts["update"].to_pylist()]
+    packets = voevents(told, stream="x/y")
+    assert [b"Citations" in p for p in packets] == [u > 0 for u in alerts["update"].to_pylist()]
 
 
 def test_what_cannot_be_watched_is_refused():

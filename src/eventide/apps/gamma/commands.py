@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from eventide import registry
 from eventide.apps.gamma.file_commands import convert, export, load
-from eventide.errors import ConfigError
+from eventide.errors import ConfigError, near_names
 from eventide.model.stream import read
 
 __all__ = ["app"]
@@ -97,7 +98,9 @@ def false_alarm(
     found = false_alarms(hours, rate=rate, level=level, seed=seed)
     for scale, alarms, largest in zip(SCALES, found.alarms, found.largest, strict=True):
         _say(f"{scale:>6}: {alarms} alarms, largest {largest:.2f} sigma before trials")
-    _say(f"{found.per_100_hours:.3g} alarms in 100 h on all scales")
+    _say(
+        f"{found.per_100_hours:.3g} alarms in 100 h on all scales: {found.excesses} alerts and {found.updates} updates"
+    )
     _done({**found._asdict(), "ok": found.per_100_hours < 1})
 
 
@@ -110,14 +113,20 @@ def simulate(
     gammas: Annotated[float, typer.Option(help="Gamma rays per second, of the source at rest.", min=0)] = 0.05,
     flare: Annotated[str, typer.Option(help="start,stop,factor: when the source is brighter, s.")] = "",
     seed: _Seed = 2026,
+    level: Annotated[str, typer.Option(help="dl1: images; r1: waveforms, for small arrays.")] = "dl1",
     log: _Log = "",
 ) -> None:
-    """Simulate the images of a night; where they go to a topic, pointings go to the topic pointings."""
-    from eventide.apps.gamma.schema import DL1_IMAGE, POINTINGS
+    """Simulate the images of a night; where they go to a topic, pointings and calibrations have topics too."""
+    from eventide.apps.gamma.pipeline import LEVELS
+    from eventide.apps.gamma.schema import CALIBRATION, DL1_IMAGE, POINTINGS, R1
     from eventide.apps.gamma.simulate import Flare, Night
     from eventide.apps.gamma.simulate.source import Seconds
+    from eventide.apps.gamma.simulate.waveforms import Waveforms
     from eventide.apps.gamma.site import site
 
+    if level not in LEVELS:
+        msg = f"there is no level {level!r}"
+        raise ConfigError(msg, hint=near_names(level, LEVELS))
     flares = []
     if flare:
         try:
@@ -128,13 +137,74 @@ def simulate(
     night = Night(site(array), seed=seed, hadrons=hadrons, gammas=gammas, flares=flares)
     place: dict[str, Any] = {"log": log} if log and out.startswith("log://") else {}
     target = out if "://" in out else f"file://{Path(out).absolute()}"
-    job = read(Seconds(night.second, seconds, DL1_IMAGE)).write(target, **place)
+    made, schema, camera = night.second, DL1_IMAGE, Waveforms(night)
+    if level == "r1":
+        made, schema = camera.second, R1
+    job = read(Seconds(made, seconds, schema)).write(target, **place)
     result = registry.resolve("engine", "local").run(job)
     _say(f"{result.rows_out:,} images of {len(night.site.telescopes)} telescopes in {out}, {result.seconds:.2f} s")
     if out.startswith("log://"):
-        registry.resolve("engine", "local").run(
-            read(Seconds(night.pointings, seconds, POINTINGS)).write("log://pointings", **place)
-        )
+        beside = [read(Seconds(night.pointings, seconds, POINTINGS)).write("log://pointings", **place)]
+        if level == "r1":
+            beside.append(read(Seconds(camera.calibration, 1, CALIBRATION)).write("log://calibration", **place))
+        for job in beside:
+            registry.resolve("engine", "local").run(job)
+
+
+@app.command()
+def train(
+    out: Annotated[str, typer.Argument(help="Folder for gammaness.npz and energy.npz.")],
+    gammas: Annotated[str, typer.Option(help="Parameters of gamma rays, a Parquet file; left out, simulated.")] = "",
+    background: Annotated[str, typer.Option(help="Parameters of what is none; left out, simulated.")] = "",
+    array: _Array = "made-8",
+    seconds: Annotated[int, typer.Option(help="How long is simulated.", min=1, max=100_000)] = 60,
+    trees: Annotated[int, typer.Option(help="Of a forest.", min=1, max=10_000)] = 50,
+    depth: Annotated[int, typer.Option(help="Of a tree.", min=1, max=100)] = 13,
+    seed: _Seed = 1,
+) -> None:
+    """Train forests for gammaness and energy; the last line is JSON with figures of events that they have not seen.
+
+    Tables are what the topic parameters holds, of gamma rays with a column true_energy (TeV).
+    """
+    import pyarrow.parquet as pq
+
+    from eventide.apps.gamma.models.files import save
+    from eventide.apps.gamma.site import site
+    from eventide.apps.gamma.training.toy import toy_table
+    from eventide.apps.gamma.training.train import train as trained
+
+    tables = []
+    for path, is_gamma in ((gammas, True), (background, False)):
+        try:
+            # Hadrons trigger seldom: several times as many are thrown.
+            tables.append(
+                pq.read_table(path)
+                if path
+                else toy_table(
+                    site(array),
+                    gammas=is_gamma,
+                    seconds=seconds,
+                    rate=40.0 if is_gamma else 160.0,
+                    seed=2 * seed + is_gamma,
+                )
+            )
+        except (OSError, ValueError) as error:
+            msg = f"{path} is no table: {error}"
+            raise ConfigError(msg, hint="a Parquet file of the topic parameters") from None
+    found = trained(tables[0], tables[1], trees=trees, depth=depth, seed=seed)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for forest in (found.gammaness, found.energy):
+        if forest is not None:
+            files.append(str(folder / f"{forest.name}.npz"))
+            save(forest, files[-1])
+    figures = found.figures
+    _say(
+        f"{figures['images']:,} images of {figures['events']:,} events; of others: area under the curve "
+        f"{figures['auc']:.3f}, energies within {100 * figures.get('energy_resolution', float('nan')):.0f} %"
+    )
+    _done({**figures, "files": files, "ok": figures["auc"] > 0.5 and figures["deviation"] <= 1e-6})
 
 
 @app.command()
@@ -184,6 +254,62 @@ def demo(
         summary["crab"] = {name: real[name] for name in ("events", "n_on", "n_off", "significance", "ok")}
         summary["ok"] = summary["ok"] and real["ok"]
     _done(summary)
+
+
+@app.command()
+def night(
+    script: Annotated[str, typer.Option(help="What happens, a file in JSON; left out, the built-in night.")] = "",
+    show: Annotated[
+        bool, typer.Option("--show", help="Print the built-in night as such a file, and do no more.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Only the line of JSON.")] = False,
+) -> None:
+    """Simulate a night of telescopes that join, slew and park, clouds and dead pixels, and check what is excluded.
+
+    The last line is JSON with `ok`: exactly those images are excluded of which the script says it, for its reasons.
+    """
+    from eventide.apps.gamma.simulate.check import check_night
+    from eventide.apps.gamma.simulate.script import DEFAULT, read_script
+
+    if show:
+        _say(msgspec.json.format(msgspec.json.encode(DEFAULT)).decode())
+        return
+    figures = check_night(read_script(script) if script else DEFAULT)
+    if not as_json:
+        _say(f"{figures['images']:,} images, {figures['events']:,} array events, {figures['alerts']} alerts")
+        for reason, count in figures["excluded"].items():
+            _say(f"  excluded, {reason:<22} {count:7,}")
+        _say(f"  otherwise than the script says  {figures['wrong']:7,}")
+        for example in figures["examples"]:
+            _say(f"    {example}")
+    _done(figures)
+
+
+@app.command()
+def soak(
+    rate: Annotated[float, typer.Option(help="Images a second.", min=1, max=1e6)] = 20_000.0,
+    tels: Annotated[int, typer.Option(help="Telescopes of a made array.", min=2, max=100)] = 100,
+    minutes: Annotated[float, typer.Option(help="How long.", min=0.05, max=10_000)] = 30.0,
+    jitter: Annotated[float, typer.Option(help="Of the time that images take to come, s.", min=0, max=10)] = 0.05,
+    late: Annotated[float, typer.Option(help="How late one telescope's images are, s.", min=0, max=60)] = 2.0,
+    report: Annotated[str, typer.Option(help="FILE for the figures, in JSON.")] = "",
+    seed: _Seed = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Only the line of JSON.")] = False,
+) -> None:
+    """Run the whole pipeline on images in real time; the last line is JSON with delays, losses, memory and `ok`.
+
+    An event is there within 250 ms of its last image (99 %), an alert within a second of the event that decides; no
+    image is lost, and memory does not grow.
+    """
+    from eventide.apps.gamma.simulate.soak import soak as soaked
+
+    say = (lambda _: None) if as_json else _say
+    figures = soaked(
+        rate=rate, telescopes=tels, seconds=60.0 * minutes, jitter=jitter, late_by=late, seed=seed, say=say
+    )
+    if report:
+        Path(report).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    _done(figures)
 
 
 def _done(figures: dict[str, Any]) -> None:

@@ -7,36 +7,35 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eventide.apps.gamma.images import add_parameters
+from eventide.apps.gamma.following import Following
+from eventide.apps.gamma.gather import gathered
+from eventide.apps.gamma.images import add_parameters, parametrise
 from eventide.apps.gamma.schema import DL1_IMAGE, DL2_EVENT, DL3_EVENT, MEASURED, TRIGGER
-from eventide.apps.gamma.science.sky import Observatory
 from eventide.apps.gamma.site import Kind, Site, camera_of
 from eventide.apps.gamma.stereo.operator import POINTING
 from eventide.errors import ConfigError, SchemaError, near_names
-from eventide.model.batch import WATERMARK_COLUMN
 from eventide.model.stream import Stream
-from eventide.operators.asof_join import asof_join
 
 __all__ = [
     "ASTROMETRY",
     "AVERAGES",
     "EXCLUDED",
     "PARAMETERS",
-    "Checked",
+    "Cleaning",
     "aimed",
     "dl3",
     "gamma_like",
     "on_sky",
+    "only",
     "parameters",
-    "pointed",
 ]
 
 PARAMETERS = pa.schema([*TRIGGER, *(DL1_IMAGE.field(name) for name in POINTING), *MEASURED])
@@ -45,21 +44,42 @@ PARAMETERS = pa.schema([*TRIGGER, *(DL1_IMAGE.field(name) for name in POINTING),
 EXCLUDED = pa.schema([*TRIGGER, pa.field("reason", pa.string())])
 """Images that cannot be used, and why."""
 
-_REASONS = pa.array(["no such telescope", "no image", "image of another camera", None], pa.string())
+_NONE: Final = pa.schema([])
+_REASONS = pa.array(["no such telescope", "no image", "image of another camera", "no peak times", None], pa.string())
+_IMAGES = ("image", "peak_time")
+_FITS = len(_REASONS) - 1
 
 AVERAGES = ("hillas_width", "hillas_length", "obs_id", "aim_north", "aim_west", "aim_up")
 """Columns of images of which an event gets the mean."""
 
 
-class Checked(NamedTuple):
-    """Rows that can be used, the others (`EXCLUDED`), and those that came too late to tell, where that can be."""
+class Cleaning(NamedTuple):
+    """How images are cleaned: the name of a cleaning, and its options beside the thresholds of the kinds of telescopes.
 
-    good: Stream
-    excluded: Stream
-    late: Stream | None = None
+    Examples
+    --------
+    >>> Cleaning("fact", {"time_limit": 3.0}).timed
+    True
+    """
+
+    name: str = "tailcuts"
+    options: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def timed(self) -> bool:
+        """Whether it needs peak times."""
+        return self.name in ("fact", "time_constrained") or self.options.get("time_limit") is not None
+
+    def of(self, kind: Kind) -> dict[str, Any]:
+        """Return the options for a kind of telescopes."""
+        levels = {} if self.name == "compat" else {"picture": kind.picture, "boundary": kind.boundary}
+        return {**levels, **self.options}
 
 
-def unfit(images: Stream, site: Site) -> Stream:
+_TAILCUTS = Cleaning()
+
+
+def unfit(images: Stream, site: Site, *, cleaning: Cleaning = _TAILCUTS) -> Stream:
     """Return images that have no camera or do not fit it (`EXCLUDED`): those that `parameters` leaves out.
 
     Parameters
@@ -68,6 +88,8 @@ def unfit(images: Stream, site: Site) -> Stream:
         `DL1_IMAGE`; further columns are passed over.
     site
         The array.
+    cleaning
+        One that goes by time needs peak times too.
 
     Examples
     --------
@@ -78,18 +100,35 @@ def unfit(images: Stream, site: Site) -> Stream:
     >>> set(ev.fetch(unfit(ev.from_table(images), made(4)))["reason"].to_pylist())
     {'no such telescope'}
     """
-    return images.map_batches(functools.partial(_unfit, site=site), schema=EXCLUDED, name="unfit")
+    function = functools.partial(_unfit, site=site, timed=cleaning.timed)
+    return images.map_batches(function, schema=EXCLUDED, name="unfit")
 
 
-def parameters(images: Stream, site: Site) -> Stream:
-    """Clean images with the thresholds of their kind of telescope, and measure them (`PARAMETERS`).
+def parameters(
+    images: Stream,
+    site: Site,
+    *,
+    cleaning: Cleaning = _TAILCUTS,
+    more: pa.Schema = _NONE,
+) -> Stream:
+    """Clean images and measure them (`PARAMETERS`).
 
     Parameters
     ----------
     images
-        `DL1_IMAGE`; those that do not fit their cameras are left out, see `unfit`.
+        `DL1_IMAGE`; those that do not fit their cameras are left out, see `unfit`. The column ``noise``, where it is
+        there, is the deviation of every pixel for the cleaning ``nsb``.
     site
         The array.
+    cleaning
+        How.
+    more
+        Further columns that are kept.
+
+    Raises
+    ------
+    ConfigError
+        There is no such cleaning, or it does not take these options.
 
     Examples
     --------
@@ -100,53 +139,13 @@ def parameters(images: Stream, site: Site) -> Stream:
     >>> found.schema == PARAMETERS, max(found["morphology_n_pixels"].to_pylist()) > 3
     (True, True)
     """
-    return images.map_batches(_Parameters(site), schema=PARAMETERS, name="parameters")
-
-
-def pointed(rows: Stream, pointings: Stream | None, *, tolerance: str = "10s") -> Checked:
-    """Part rows of telescopes that track from the others.
-
-    Parameters
-    ----------
-    rows
-        `PARAMETERS` with event time ``time``. A row that says where its telescope pointed is believed.
-    pointings
-        `POINTINGS` with event time, for the other rows: the newest one at or before the time of a row counts. Left out,
-        telescopes of these rows do not track.
-    tolerance
-        How old a pointing may be.
-
-    Examples
-    --------
-    >>> import eventide as ev
-    >>> row = pa.Table.from_pylist([{"time": 0, "tel_id": 1}], schema=PARAMETERS)
-    >>> found = pointed(ev.from_table(row).event_time("time"), None)
-    >>> ev.fetch(found.excluded)["reason"].to_pylist()
-    ['does not track']
-    """
-    alt, az = POINTING
-    known = pl.col(alt).is_not_null() & pl.col(az).is_not_null()
-    joined, late = (rows, None) if pointings is None else _joined(rows, known, pointings, tolerance=tolerance)
-    lost = joined.filter(~known, name="not-tracking").with_columns(reason=pl.lit("does not track"))
-    excluded = lost.select(*EXCLUDED.names, name="why-not-tracking")
-    return Checked(joined.filter(known, name="tracking"), excluded, late)
-
-
-def _joined(rows: Stream, known: pl.Expr, pointings: Stream, *, tolerance: str) -> tuple[Stream, Stream]:
-    alt, az = POINTING
-    right = pointings.select("time", "tel_id", "altitude", "azimuth", "is_tracking", name="tracking-of").key_by(
-        "tel_id"
-    )
-    both = asof_join(rows.filter(~known, name="without-pointing").key_by("tel_id"), right, tolerance=tolerance)
-    tracks = pl.col("is_tracking").fill_null(value=False)
-    found = both.select(
-        *(pl.col(f.name) for f in PARAMETERS if f.name not in POINTING),
-        **{to: pl.when(tracks).then(pl.col(name)) for to, name in {alt: "altitude", az: "azimuth"}.items()},
-        name="found-pointing",
-    ).select(*PARAMETERS.names, name="pointed")
-    # Put together with rows that have no key, the stream has none either: events are built of all telescopes.
-    whole = rows.filter(known, name="with-pointing").union(found, name="all-pointed")
-    return whole, both.side("late").select(*PARAMETERS.names, name="late-for-pointing")
+    for kind in site.kinds:  # an option that is none is told before a run
+        camera = camera_of(kind)
+        empty = np.zeros((0, camera.pixels), np.float32)
+        parametrise(camera, empty, empty, cleaning=cleaning.name, options=cleaning.of(kind))
+    schema = pa.schema([*PARAMETERS, *more])
+    function = functools.partial(_measured, site=site, cleaning=cleaning, schema=schema)
+    return images.map_batches(Following(function), schema=schema, name="parameters")
 
 
 def aimed(rows: Stream) -> Stream:
@@ -158,9 +157,23 @@ def aimed(rows: Stream) -> Stream:
     >>> ev.fetch(aimed(ev.from_table({POINTING[0]: [90.0], POINTING[1]: [0.0]})))["aim_up"].to_pylist()
     [1.0]
     """
-    alt, az = (pl.col(name) * (math.pi / 180) for name in POINTING)
-    north, west = alt.cos() * az.cos(), -(alt.cos() * az.sin())
-    return rows.with_columns(aim_north=north, aim_west=west, aim_up=alt.sin(), name="aim")
+    return rows.map_batches(_aimed, name="aim")
+
+
+def _aimed(batch: pa.RecordBatch) -> pa.RecordBatch:
+    # In numpy: a Polars expression takes a millisecond however few rows there are, and these steps come at every batch.
+    alt, az = (np.radians(_numbers(batch, name)) for name in POINTING)
+    vector = {"aim_north": np.cos(alt) * np.cos(az), "aim_west": -np.cos(alt) * np.sin(az), "aim_up": np.sin(alt)}
+    for name, values in vector.items():
+        batch = batch.append_column(name, pa.array(values, mask=np.isnan(values)))
+    return batch
+
+
+def _numbers(batch: pa.RecordBatch, name: str) -> np.ndarray:
+    """Return a column as float64, NaN for null."""
+    values = batch.column(name).cast(pa.float64(), safe=False).fill_null(np.nan)
+    out: np.ndarray = values.to_numpy(zero_copy_only=False)
+    return out
 
 
 ASTROMETRY = ("mean", "astropy")
@@ -178,8 +191,8 @@ def on_sky(events: Stream, site: Site, *, astrometry: str = "mean") -> Stream:
     site
         The array.
     astrometry
-        ``"mean"``: precession and mean sidereal time, within 0.01 degrees, needs nothing (`eventide.apps.gamma.sky`);
-        ``"astropy"``: all that astropy knows (`eventide.apps.gamma.science.sky`).
+        ``"mean"``: precession and mean sidereal time, within 0.01 degrees, needs nothing; ``"astropy"``: all that
+        astropy knows (see `eventide.apps.gamma.sky`).
 
     Raises
     ------
@@ -193,7 +206,9 @@ def on_sky(events: Stream, site: Site, *, astrometry: str = "mean") -> Stream:
     return events.map_batches(function, schema=DL2_EVENT, name="sky")
 
 
-def gamma_like(events: Stream, *, gammaness: float | None, width: float, length: float) -> Stream:
+def gamma_like(
+    events: Stream, *, gammaness: float | None, width: float, length: float, name: str = "gamma-like"
+) -> Stream:
     """Keep the events that look like gamma rays, with the columns of `DL3_EVENT` beside their own.
 
     Parameters
@@ -204,6 +219,8 @@ def gamma_like(events: Stream, *, gammaness: float | None, width: float, length:
         The least gammaness; None where there is no model: then the shape decides.
     width, length
         The largest mean width and length, degrees.
+    name
+        Of the step.
 
     Examples
     --------
@@ -214,111 +231,146 @@ def gamma_like(events: Stream, *, gammaness: float | None, width: float, length:
     >>> ev.fetch(gamma_like(ev.from_table(one), gammaness=None, width=0.1, length=0.3)).num_rows
     1
     """
-    if gammaness is None:
-        chosen = (pl.col("mean_width") <= width) & (pl.col("mean_length") <= length)
-    else:
-        chosen = pl.col("gammaness") >= gammaness
-    placed = pl.col("is_valid") & pl.col("ra").is_not_null() & pl.col("dec").is_not_null()
-    kept = events.filter(placed & chosen, name="gamma-like")
-    return kept.with_columns(time=pl.col("event_time"), multiplicity=pl.col("n_tels"), name="dl3")
+    cuts = {"mean_width": (-math.inf, width), "mean_length": (-math.inf, length)}
+    if gammaness is not None:
+        cuts = {"gammaness": (gammaness, math.inf)}
+    return events.map_batches(functools.partial(_gamma_like, cuts=cuts), name=name)
 
 
-def dl3(events: Stream) -> Stream:
+def _gamma_like(batch: pa.RecordBatch, *, cuts: Mapping[str, tuple[float, float]]) -> pa.RecordBatch:
+    kept = np.asarray(batch.column("is_valid").fill_null(False))
+    for name, (least, most) in {**cuts, "ra": (-math.inf, math.inf), "dec": (-math.inf, math.inf)}.items():
+        values = _numbers(batch, name)
+        kept = kept & (values >= least) & (values <= most)  # NaN is in no range
+    some = batch.filter(pa.array(kept, pa.bool_()))
+    return some.append_column("time", some.column("event_time")).append_column("multiplicity", some.column("n_tels"))
+
+
+def dl3(events: Stream, *, name: str = "dl3-event") -> Stream:
     """Return gamma-like events with the columns of `DL3_EVENT` only."""
-    return events.select(*DL3_EVENT.names, name="dl3-event")
+    return only(events, DL3_EVENT.names, name=name)
 
 
-def _unfit(batch: pa.RecordBatch, *, site: Site) -> pa.RecordBatch:
-    _need(batch.schema)
-    reasons = _reasons(batch, site)
+def only(rows: Stream, names: Sequence[str], *, name: str) -> Stream:
+    """Return rows with some of their columns.
+
+    Examples
+    --------
+    >>> import eventide as ev
+    >>> ev.fetch(only(ev.from_table({"a": [1], "b": [2]}), ["b"], name="b")).column_names
+    ['b']
+    """
+    wanted = list(names)
+    return rows.map_batches(lambda batch: batch.select(wanted), name=name)
+
+
+def _unfit(batch: pa.RecordBatch, *, site: Site, timed: bool) -> pa.RecordBatch:
+    _need(batch.schema, timed=timed)
+    reasons = _reasons(batch, site, timed=timed)
     arrays = [*(batch.column(name) for name in TRIGGER.names), reasons]
     small = pa.RecordBatch.from_arrays(arrays, schema=EXCLUDED)
     return small.filter(reasons.is_valid())
 
 
-def _reasons(batch: pa.RecordBatch, site: Site) -> pa.Array:
+def _reasons(batch: pa.RecordBatch, site: Site, *, timed: bool) -> pa.Array:
     """Return why each image cannot be used, null where it can."""
-    images = batch.column("image")
     known = np.array(sorted(t.tel_id for t in site.telescopes))
     pixels = np.array([c.pixels for _, c in sorted(site.cameras().items())])
     tel = batch.column("tel_id").cast(pa.int64()).fill_null(-1).to_numpy()
     place = np.minimum(np.searchsorted(known, tel), known.size - 1)
-    length = pc.list_value_length(images).cast(pa.int64()).fill_null(-1).to_numpy()
-    holes = np.zeros(tel.size, bool)
-    values = images.flatten()
+    length, holes = _whole(batch.column("image"))
+    wrong = [known[place] != tel, length < 0, (length != pixels[place]) | holes]
+    if timed:
+        length, holes = _whole(batch.column("peak_time"))
+        wrong.append((length != pixels[place]) | holes)
+    return _REASONS.take(pa.array(np.select(wrong, range(len(wrong)), _FITS)))
+
+
+def _whole(lists: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lengths of lists, -1 for null, and which have nulls in them."""
+    length = pc.list_value_length(lists).cast(pa.int64()).fill_null(-1).to_numpy()
+    holes = np.zeros(length.size, bool)
+    values = lists.flatten()
     if values.null_count:
-        owner = pc.list_parent_indices(images).to_numpy()
+        owner = pc.list_parent_indices(lists).to_numpy()
         holes[owner[np.asarray(values.is_null())]] = True
-    number = np.select([known[place] != tel, length < 0, (length != pixels[place]) | holes], [0, 1, 2], 3)
-    return _REASONS.take(pa.array(number))
+    return length, holes
 
 
-def _need(schema: pa.Schema) -> None:
-    missing = [name for name in (*TRIGGER.names, "image") if name not in schema.names]
+def _need(schema: pa.Schema, *, timed: bool) -> None:
+    missing = [name for name in (*TRIGGER.names, "image", *["peak_time"] * timed) if name not in schema.names]
     if missing:
         msg = f"images have no column {missing[0]!r}"
         raise SchemaError(msg, hint=near_names(missing[0], schema.names))
 
 
-@dataclass(frozen=True, slots=True)
-class _Parameters:
-    """The function behind `parameters`: rows carry the watermark that their image met, so that lateness is theirs."""
-
-    site: Site
-    follows_rows: ClassVar[bool] = True
-
-    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        made = _measured(batch, site=self.site)
-        mark = batch.schema.get_field_index(WATERMARK_COLUMN)
-        if mark < 0:
-            return made
-        return made.append_column(WATERMARK_COLUMN, batch.column(mark).filter(_reasons(batch, self.site).is_null()))
-
-
-def _measured(batch: pa.RecordBatch, *, site: Site) -> pa.RecordBatch:
-    _need(batch.schema)
+def _measured(
+    batch: pa.RecordBatch, *, site: Site, cleaning: Cleaning, schema: pa.Schema
+) -> tuple[pa.RecordBatch, pa.Array]:
+    timed = cleaning.timed
+    _need(batch.schema, timed=timed)
+    used = {*schema.names, "image", *["peak_time"] * timed, *["noise"] * (cleaning.name == "nsb")}
     aims = {name: pa.nulls(batch.num_rows, pa.float64()) for name in POINTING}
-    kept = {n: batch.column(n) for n in (*TRIGGER.names, *POINTING, "image") if n in batch.schema.names}
-    whole = pa.RecordBatch.from_pydict({**aims, **kept})
-    tels = np.where(np.asarray(_reasons(whole, site).is_null()), whole.column("tel_id").fill_null(-1).to_numpy(), -1)
+    whole = pa.RecordBatch.from_pydict({**aims, **{n: batch.column(n) for n in batch.schema.names if n in used}})
+    fits = _reasons(whole, site, timed=timed).is_null()
+    tels = np.where(np.asarray(fits), whole.column("tel_id").fill_null(-1).to_numpy(), -1)
     parts: list[pa.RecordBatch] = []
     places: list[np.ndarray] = []
     for kind in site.kinds:
         at = np.flatnonzero(np.isin(tels, [t.tel_id for t in site.telescopes if t.kind == kind.name]))
         if at.size or not parts:
-            parts.append(_of_kind(whole.take(pa.array(at)), kind, site))
+            parts.append(_of_kind(_taken(whole, at, kind), kind, site, cleaning=cleaning, schema=schema))
             places.append(at)
     both = pa.Table.from_batches(parts).combine_chunks()
     back = np.argsort(np.concatenate(places), kind="stable")
-    return both.take(pa.array(back)).combine_chunks().to_batches()[0] if both.num_rows else parts[0]
+    made = both.take(pa.array(back)).combine_chunks().to_batches()[0] if both.num_rows else parts[0]
+    return made, fits
 
 
-def _of_kind(batch: pa.RecordBatch, kind: Kind, site: Site) -> pa.RecordBatch:
+def _taken(batch: pa.RecordBatch, at: np.ndarray, kind: Kind) -> pa.RecordBatch:
+    """Return the rows of a kind of telescopes; their images lie one behind the other."""
+    pixels = camera_of(kind).pixels
+    rest = [name for name in batch.schema.names if name not in _IMAGES]
+    out = batch.select(rest).take(pa.array(at))
+    for name in _IMAGES:
+        if name in batch.schema.names:
+            flat = pa.array(gathered(batch.column(name), at, pixels=pixels).ravel())
+            out = out.append_column(name, pa.FixedSizeListArray.from_arrays(flat, pixels))
+    return out
+
+
+def _of_kind(batch: pa.RecordBatch, kind: Kind, site: Site, *, cleaning: Cleaning, schema: pa.Schema) -> pa.RecordBatch:
     camera = camera_of(kind)
+    options = cleaning.of(kind)
+    if "noise" in batch.schema.names:
+        options["pedestal_std"] = _deviations(batch.column("noise"), camera.pixels)
     found = add_parameters(
         batch,
         {t.tel_id: camera for t in site.telescopes if t.kind == kind.name},
-        options={"picture": kind.picture, "boundary": kind.boundary},
+        cleaning=cleaning.name,
+        options=options,
     )
-    return found.select(PARAMETERS.names).cast(PARAMETERS)
+    return found.select(schema.names).cast(schema)
+
+
+def _deviations(noise: pa.Array, pixels: int) -> np.ndarray:
+    """Return the deviation of every pixel; 0, which asks for nothing, where there is none."""
+    out = np.zeros((len(noise), pixels))
+    length, holes = _whole(noise)
+    for row in np.flatnonzero((length == pixels) & ~holes).tolist():
+        out[row] = noise[row].values.to_numpy(zero_copy_only=False)
+    return np.where(np.isfinite(out) & (out > 0), out, 0.0)
 
 
 def _on_sky(batch: pa.RecordBatch, *, site: Site, exact: bool) -> pa.RecordBatch:
     times = batch.column("event_time").cast(pa.int64()).to_numpy()
-
-    def numbers(name: str) -> np.ndarray:
-        values = batch.column(name).cast(pa.float64()).fill_null(np.nan)
-        out: np.ndarray = values.to_numpy(zero_copy_only=False)
-        return out
-
+    numbers = functools.partial(_numbers, batch)
     north, west, up = (numbers(f"aim_{n}") for n in ("north", "west", "up"))
     alt = np.degrees(np.arctan2(up, np.hypot(north, west)))
     az = np.degrees(np.arctan2(-west, north)) % 360.0
 
     def radec(high: np.ndarray, around: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if exact:
-            return Observatory(site.longitude, site.latitude, site.height).radec(times, alt=high, az=around)
-        return site.place.to_sky(times, high, around)
+        return (site.place.to_sky_exact if exact else site.place.to_sky)(times, high, around)
 
     sky = {
         **dict(zip(("ra", "dec"), radec(numbers("alt"), numbers("az")), strict=True)),

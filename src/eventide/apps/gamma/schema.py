@@ -18,6 +18,8 @@ from eventide.apps.gamma.dl3.times import from_utc, to_utc
 from eventide.apps.gamma.parameters.columns import GROUPS
 from eventide.apps.gamma.parameters.measure import STANDARD
 from eventide.apps.gamma.science.alerts import ALERTS as ALERT
+from eventide.apps.gamma.slow_control.monitors import MONITOR
+from eventide.apps.gamma.slow_control.streams import CALIBRATION, POINTINGS, TELESCOPE_STATE, WEATHER
 from eventide.apps.gamma.stereo.operator import GEOMETRY, POINTING
 from eventide.errors import DataError
 from eventide.model.batch import Int64Array
@@ -25,15 +27,20 @@ from eventide.model.time import EVENT_TIME
 
 __all__ = [
     "ALERT",
+    "CALIBRATION",
     "DL1_IMAGE",
     "DL1_PARAM",
     "DL2_EVENT",
     "DL2_TEL",
     "DL3_EVENT",
     "MEASURED",
+    "MONITOR",
     "POINTINGS",
+    "R1",
     "TELESCOPE_STATE",
     "TRIGGER",
+    "TRIGGERED",
+    "WEATHER",
     "from_stamps",
     "stamps",
 ]
@@ -55,6 +62,14 @@ TRIGGER: Final = pa.schema(
 )
 """A telescope has triggered. Which array event that belongs to is found later."""
 
+TRIGGERED: Final = pa.schema(
+    [
+        pa.field("trigger_id", pa.int64(), metadata={"meaning": "of the array's trigger: equal for an event's images"}),
+        pa.field("n_triggered", pa.int32(), metadata={"meaning": "how many images the trigger asked for"}),
+    ]
+)
+"""What images say beside `TRIGGER` where the array has a trigger that knows which telescopes saw a shower."""
+
 _AIM: Final = [pa.field(name, pa.float64(), metadata={"unit": "deg"}) for name in POINTING]
 
 DL1_IMAGE: Final = pa.schema(
@@ -66,6 +81,15 @@ DL1_IMAGE: Final = pa.schema(
     ]
 )
 """A calibrated image. The pointing is null where it is not known, or the telescope does not track."""
+
+R1: Final = pa.schema(
+    [
+        *TRIGGER,
+        pa.field("waveform", pa.list_(pa.uint16()), metadata={"unit": "counts", "meaning": "gains, pixels, samples"}),
+        *_AIM,
+    ]
+)
+"""A waveform of every pixel, as the camera gives it."""
 
 _RENAMED = {"hillas_x": "hillas_fov_lon", "hillas_y": "hillas_fov_lat"}
 _NAMES = [f"{group}_{name}" for group in STANDARD for name in GROUPS[group]]
@@ -101,26 +125,6 @@ DL2_EVENT: Final = pa.schema(
 
 DL3_EVENT: Final = pa.schema([*DL3_EVENTS, pa.field("gammaness", pa.float64()), pa.field("multiplicity", pa.int32())])
 """A gamma-like event, as the gamma-astro data formats have it."""
-
-POINTINGS: Final = pa.schema(
-    [
-        pa.field("time", EVENT_TIME),
-        pa.field("tel_id", pa.int16()),
-        pa.field("altitude", pa.float64(), metadata={"unit": "deg"}),
-        pa.field("azimuth", pa.float64(), metadata={"unit": "deg"}),
-        pa.field("is_tracking", pa.bool_()),
-    ]
-)
-"""Where a telescope points, and whether it is where it should be."""
-
-TELESCOPE_STATE: Final = pa.schema(
-    [
-        pa.field("time", EVENT_TIME),
-        pa.field("tel_id", pa.int16()),
-        pa.field("state", pa.string(), metadata={"meaning": "slewing or tracking"}),
-    ]
-)
-"""A telescope's state from a time on."""
 
 
 def stamps(times: npt.ArrayLike) -> tuple[UInt32Array, UInt32Array]:

@@ -18,7 +18,7 @@ from eventide.apps.gamma.sky import Place
 from eventide.apps.gamma.stereo.subarray import Subarray
 from eventide.errors import ConfigError, near_names
 
-__all__ = ["KINDS", "Kind", "Site", "Telescope", "camera_of", "made", "site"]
+__all__ = ["KINDS", "Kind", "Site", "SubArray", "Telescope", "camera_of", "made", "site"]
 
 _MOST = 100
 _LARGE = 4
@@ -59,6 +59,13 @@ class Telescope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     position: tuple[float, float, float]
 
 
+class SubArray(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Telescopes that work together, under a name."""
+
+    name: str
+    telescopes: tuple[int, ...]
+
+
 class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An array of telescopes.
 
@@ -74,6 +81,8 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         The kinds of telescopes.
     telescopes
         The telescopes.
+    subarrays
+        Parts of them that work by themselves.
     """
 
     name: str
@@ -82,15 +91,20 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     height: float
     kinds: tuple[Kind, ...]
     telescopes: tuple[Telescope, ...]
+    subarrays: tuple[SubArray, ...] = ()
 
     @property
     def place(self) -> Place:
         """Where it is on Earth."""
-        return Place(self.latitude, self.longitude)
+        return Place(self.latitude, self.longitude, self.height)
 
     def kind(self, name: str) -> Kind:
         """Return a kind by its name."""
         return next(k for k in self.kinds if k.name == name)
+
+    def members(self, subarray: str) -> tuple[int, ...]:
+        """Return the telescopes of a sub-array; none where the array does not have it."""
+        return next((s.telescopes for s in self.subarrays if s.name == subarray), ())
 
     def cameras(self) -> dict[int, Camera]:
         """Return the camera of each telescope, in the telescope frame; one for each kind."""
@@ -221,8 +235,11 @@ def _check(given: Site, name: str) -> None:
     numbers = [t.tel_id for t in given.telescopes]
     unknown = [t.tel_id for t in given.telescopes if t.kind not in kinds]
     positive = all(min(k.focal_length, k.mirror_area, k.picture, k.boundary) > 0 and k.noise >= 0 for k in given.kinds)
+    unknown += [t for s in given.subarrays for t in s.telescopes if t not in numbers]
     if not numbers or len(set(numbers)) < len(numbers) or len(set(kinds)) < len(kinds) or unknown or not positive:
         msg = f"{name} describes no array: telescopes {numbers[:20]} of the kinds {', '.join(kinds)}"
         raise ConfigError(
-            msg, hint="every telescope has a number of its own and a kind that is there; sizes are above 0"
+            msg,
+            hint="every telescope has a number of its own and a kind that is there, sub-arrays have none but these, "
+            "and sizes are above 0",
         )

@@ -1,22 +1,44 @@
 """Between the horizon of a place and the sky: altitude and azimuth to ICRS right ascension and declination, and back.
 
-Sidereal time after Aoki et al. (A&A 105 (1982) 359), precession after Lieske et al. (A&A 58 (1977) 1). Left out, as
-they are small beside the 0.05 degrees of a telescope for gamma rays: nutation and aberration (under 0.01 degrees), the
-difference of UT1 and UTC (0.004 degrees) and refraction (pointings are taken to be corrected for it).
+Two ways: of the mean sky, which needs nothing, and exact, by `astropy.coordinates`. Neither has refraction: pointings
+are taken to be corrected for it.
+
+The mean sky: sidereal time after Aoki et al. (A&A 105 (1982) 359), precession after Lieske et al. (A&A 58 (1977) 1).
+Left out, as they are small beside the 0.05 degrees of a telescope for gamma rays: nutation and aberration (under 0.01
+degrees) and the difference of UT1 and UTC (0.004 degrees).
+
+Exact: what changes slowly (precession, nutation, where the Earth is and how it moves, polar motion) is computed at
+fixed instants and interpolated between them; the rotation of the Earth and the aberration of each direction are
+computed for each event.
 """
 
 from __future__ import annotations
 
+import threading
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from datetime import timedelta
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from eventide.errors import UsageError
-from eventide.model.batch import Int64Array
+from eventide.apps.gamma.dl3.times import moments
+from eventide.apps.gamma.offline import astropy_for
+from eventide.errors import DataError, PipelineError, UsageError
+from eventide.model.batch import Int64Array, event_times
+from eventide.model.stream import Stream, origin
+from eventide.model.time import duration, format_time
 
-__all__ = ["Place"]
+if TYPE_CHECKING:
+    from astropy.time import Time
+    from astropy.utils.iers import IERS_A
+
+__all__ = ["Place", "add_radec"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -33,7 +55,9 @@ class Place:
     Parameters
     ----------
     latitude, longitude
-        Degrees, to the north and to the east.
+        Degrees, to the north and to the east (WGS 84).
+    height
+        Above the ellipsoid, m; of no meaning for the mean sky.
 
     Raises
     ------
@@ -53,10 +77,11 @@ class Place:
 
     latitude: float
     longitude: float
+    height: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (-90 <= self.latitude <= 90 and -360 <= self.longitude <= 360):
-            msg = f"there is no place at latitude {self.latitude} and longitude {self.longitude}"
+        if not (-90 <= self.latitude <= 90 and -360 <= self.longitude <= 360 and abs(self.height) < 1e5):
+            msg = f"there is no place at latitude {self.latitude}, longitude {self.longitude} and {self.height} m"
             raise UsageError(msg, hint="degrees: latitude from -90 to 90, longitude east of Greenwich")
 
     def to_horizon(self, times: Int64Array, ra: npt.ArrayLike, dec: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -95,6 +120,61 @@ class Place:
         x, y = _turned(x, y, -zeta)
         return np.degrees(np.arctan2(y, x)) % 360.0, np.degrees(np.arctan2(z, np.hypot(x, y)))
 
+    def to_sky_exact(
+        self, times: Int64Array, alt: npt.ArrayLike, az: npt.ArrayLike, *, step: str | timedelta = "5m"
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return right ascension and declination (ICRS), degrees, by astropy.
+
+        Parameters
+        ----------
+        times
+            ns since 1970-01-01 UTC, int64 (n,).
+        alt, az
+            Degrees, azimuth from north through east; NaN, or an altitude beyond 90, gives NaN.
+        step
+            Between the instants that are interpolated; zero computes all for each event, 25 times slower. Instants are
+            whole multiples of it, so that no result depends on which other events there are. Of 10,000 directions of a
+            night none was 0.1 microarcseconds off with five minutes, nor 10 with an hour.
+
+        Raises
+        ------
+        DataError
+            The rotation of the Earth at a time is not in the installed tables, which end a year after they were made.
+        MissingDependencyError
+            astropy is not installed.
+
+        Examples
+        --------
+        >>> from eventide.model.time import instant
+        >>> fact = Place(28.761795, -17.890701, 2199.4)
+        >>> ra, dec = fact.to_sky_exact(np.array([instant("2013-11-04T02:00:00")]), [64.9], [95.4])
+        >>> ra.round(2).tolist(), dec.round(2).tolist()
+        ([82.82], [23.62])
+        """
+        astropy_for("positions on the sky")
+        from astropy import units
+        from astropy.coordinates import ICRS, AltAz, EarthLocation
+        from astropy.coordinates.erfa_astrom import ErfaAstrom, ErfaAstromInterpolator, erfa_astrom
+        from astropy.utils.iers import earth_orientation_table
+
+        every = duration(step, what="step of to_sky_exact()", zero=True)
+        up, turn = np.asarray(alt, np.float64), np.asarray(az, np.float64)
+        ra, dec = np.full(up.shape, np.nan), np.full(up.shape, np.nan)
+        good = np.isfinite(up) & np.isfinite(turn) & (np.abs(up) <= 90.0)
+        if not good.any():
+            return ra, dec
+        place = EarthLocation.from_geodetic(
+            self.longitude * units.deg, self.latitude * units.deg, self.height * units.m
+        )
+        between = ErfaAstromInterpolator(every * units.ns) if every else ErfaAstrom()
+        with _lock, warnings.catch_warnings(), earth_orientation_table.set(_rotation()), erfa_astrom.set(between):
+            warnings.simplefilter("ignore")  # of times far away, which are refused
+            when = _with_rotation(times[good])
+            seen = AltAz(alt=up[good] * units.deg, az=turn[good] * units.deg, obstime=when, location=place)
+            found = seen.transform_to(ICRS())
+        ra[good], dec[good] = found.ra.deg, found.dec.deg
+        return ra, dec
+
     def _sidereal(self, times: Int64Array) -> FloatArray:
         """Return local mean sidereal time, radians."""
         days, part = np.divmod(np.asarray(times, np.int64) - _J2000, _DAY)
@@ -118,3 +198,87 @@ def _precession(times: Int64Array) -> tuple[FloatArray, FloatArray, FloatArray]:
     z = (2306.2181 * t + 1.09468 * t**2 + 0.018203 * t**3) * _ARCSECOND
     theta = (2004.3109 * t - 0.42665 * t**2 - 0.041833 * t**3) * _ARCSECOND
     return zeta, z, theta
+
+
+_lock = threading.Lock()
+"""astropy's tables and ways to interpolate are settings of the process."""
+
+
+@cache
+def _rotation() -> IERS_A:
+    """Return the measured rotation of the Earth and predictions of it, as installed."""
+    from astropy.utils import iers
+
+    return iers.IERS_A.open(iers.IERS_A_FILE)
+
+
+def _with_rotation(times: Int64Array) -> Time:
+    """Return times that know how far the Earth has turned: astropy would take a mean turn for those that it lacks."""
+    from astropy.utils import iers
+
+    out = moments(times).utc
+    turn, status = _rotation().ut1_utc(out, return_status=True)
+    lost = np.isin(status, (iers.TIME_BEFORE_IERS_RANGE, iers.TIME_BEYOND_IERS_RANGE))
+    if lost.any():
+        msg = f"how far the Earth has turned at {format_time(int(times[lost][0]))} is not known here"
+        raise DataError(msg, hint="pip install --upgrade astropy-iers-data, which is good for a year ahead")
+    out.delta_ut1_utc = turn
+    return out
+
+
+def add_radec(
+    events: Stream,
+    place: Place,
+    *,
+    names: Mapping[str, str] = MappingProxyType({"alt": "ra", "az": "dec"}),
+    step: str | timedelta = "5m",
+) -> Stream:
+    """Add right ascension and declination (ICRS) to a stream of directions.
+
+    Parameters
+    ----------
+    events
+        With event time, and columns of altitude and azimuth, degrees.
+    place
+        Where the telescopes stand.
+    names
+        The columns of altitude and azimuth, in this order, and what is made of them. For where telescopes pointed:
+        ``{"telescope_pointing_altitude": "ra_pnt", "telescope_pointing_azimuth": "dec_pnt"}``.
+    step
+        As of `Place.to_sky_exact`.
+
+    Returns
+    -------
+    Stream
+        With two columns more, float64; null where a direction is null or cannot be one.
+
+    Raises
+    ------
+    PipelineError
+        The stream has no event time, or `names` are not two.
+    DataError
+        (when it runs) The rotation of the Earth at an event is not known.
+
+    Examples
+    --------
+    >>> import eventide as ev
+    >>> rows = {"t": ["2013-11-04T02:00:00"] * 2, "alt": [64.9, None], "az": [95.4, None]}
+    >>> seen = add_radec(ev.from_table(rows).event_time("t"), Place(28.761795, -17.890701, 2199.4))
+    >>> ra, dec = (ev.fetch(seen)[n].to_pylist() for n in ("ra", "dec"))
+    >>> round(ra[0], 2), round(dec[0], 2), ra[1]
+    (82.82, 23.62, None)
+    """
+    if not events.time or len(names) != 2:
+        msg = f"add_radec() takes a stream with event time and two columns, not {dict(names)} ({origin()})"
+        raise PipelineError(msg, hint='for example .event_time("time") and {"alt": "ra", "az": "dec"}')
+    duration(step, what="step of add_radec()", zero=True)
+    clock = events.time
+
+    def add(batch: pa.RecordBatch) -> pa.RecordBatch:
+        alt, az = (batch.column(n).cast(pa.float64()).fill_null(np.nan).to_numpy() for n in names)
+        found = place.to_sky_exact(event_times(batch, clock), alt, az, step=step)
+        for name, values in zip(names.values(), found, strict=True):
+            batch = batch.append_column(name, pa.array(values, mask=np.isnan(values)))
+        return batch
+
+    return events.map_batches(add, name="radec")

@@ -19,6 +19,8 @@ ALERTS: Final = pa.schema(
     [
         pa.field("time", EVENT_TIME, metadata={"meaning": "the event that decided"}),
         pa.field("id", pa.string(), metadata={"meaning": "the same for the same events and settings"}),
+        pa.field("excess", pa.string(), metadata={"meaning": "id of the first alert of this excess"}),
+        pa.field("update", pa.int64(), metadata={"meaning": "0 for the first alert of an excess, then counted"}),
         pa.field("source", pa.string(), metadata={"meaning": "name of the position that is tested"}),
         pa.field("ra", pa.float64(), metadata={"unit": "deg"}),
         pa.field("dec", pa.float64(), metadata={"unit": "deg"}),
@@ -100,6 +102,8 @@ def example_alert() -> pa.RecordBatch:
     row = {
         "time": 1_767_225_600_000_000_000 + minute,
         "id": "Crab-1m-0123456789ab",
+        "excess": "Crab-1m-0123456789ab",
+        "update": 0,
         "source": "Crab",
         "ra": 83.63308,
         "dec": 22.0145,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from eventide.apps.gamma.science.regions import ON
 from eventide.apps.gamma.science.rolling import SCALES
 from eventide.apps.gamma.science.significance import p_value
-from eventide.apps.gamma.science.windows import rising_edges, window_counts
+from eventide.apps.gamma.science.windows import Excess, alerts_of, rising_edges, window_counts
 from eventide.errors import UsageError
 from eventide.model.batch import Int64Array
 from eventide.model.time import duration
@@ -32,9 +32,11 @@ class FalseAlarms(NamedTuple):
     events
         How many events there were in all regions.
     alarms
-        How many alerts there were on each scale, at the level asked for.
+        How often the window of each scale rose to the level asked for.
+    excesses, updates
+        How many excesses that makes, an alert each, and how many updates of them.
     per_100_hours
-        How many there were on all scales together, in a hundred hours.
+        How often windows rose on all scales together, in a hundred hours: no fewer than there are alerts and updates.
     looks
         How many independent looks a window of each length is worth: alarms at 3 standard deviations, compared with
         windows side by side.
@@ -53,6 +55,8 @@ class FalseAlarms(NamedTuple):
     per_100_hours: float
     looks: list[float]
     largest: list[float]
+    excesses: int = 0
+    updates: int = 0
 
 
 def scramble(rate: float, *, hours: float, n_off: int, seed: int) -> tuple[Int64Array, npt.NDArray[np.int8]]:
@@ -109,14 +113,20 @@ def count_alarms(
     [0, 0]
     """
     counts = window_counts(times, region == ON, since=0, scales=scales, alpha=1.0 / n_off)
-    alarms: list[int] = []
     looks: list[float] = []
+    rises, states = np.zeros((2, *counts.significance.shape), np.bool_)
     for number, scale in enumerate(scales):
         values = np.ascontiguousarray(counts.significance[:, number])
-        alarms.append(_rises(values, level))
-        looks.append(_rises(values, 3.0) / (p_value(3.0) * hours * _HOUR / scale))
+        rises[:, number], states[:, number] = _edges(values, level)
+        looks.append(np.count_nonzero(_edges(values, 3.0)[0]) / (p_value(3.0) * hours * _HOUR / scale))
+    alarms = [int(n) for n in rises.sum(axis=0)]
+    told, _ = alerts_of(
+        counts.significance, rises, states, up=False, excess=Excess(0, 0.0, np.zeros(len(scales), np.bool_))
+    )
+    excesses = sum(update == 0 for *_, update in told)
     largest = counts.significance.max(axis=0, initial=0.0).tolist()
-    return FalseAlarms(hours, int(times.size), alarms, 100.0 * sum(alarms) / hours, looks, largest)
+    per_100_hours = 100.0 * sum(alarms) / hours
+    return FalseAlarms(hours, int(times.size), alarms, per_100_hours, looks, largest, excesses, len(told) - excesses)
 
 
 def false_alarms(
@@ -153,8 +163,7 @@ def false_alarms(
     return count_alarms(times, region, hours=hours, scales=lengths, n_off=n_off, level=level)
 
 
-def _rises(values: npt.NDArray[np.float64], level: float) -> int:
+def _edges(values: npt.NDArray[np.float64], level: float) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     if not values.size:
-        return 0
-    rises, _ = rising_edges(values, up=False, level=level, release=level - 1.0)
-    return int(np.count_nonzero(rises))
+        return np.zeros(0, np.bool_), np.zeros(0, np.bool_)
+    return rising_edges(values, up=False, level=level, release=level - 1.0)

@@ -58,11 +58,11 @@ def _notice(row: dict[str, Any], who: dict[str, str], *, tense: str, sent: int |
     more = {n: row[n] for n in ("n_on", "n_off", "alpha", "trials", "significance_post", "inputs", "pipeline")}
     notice = {
         **who,
-        "id": [row["id"]],
+        "id": [row["excess"]] if row["excess"] == row["id"] else [row["excess"], row["id"]],
         "event_name": [row["source"]],
         "alert_datetime": format_time(row["time"] if sent is None else sent),
         "alert_tense": tense,
-        "alert_type": "initial",
+        "alert_type": "update" if row["update"] else "initial",
         "trigger_time": format_time(row["time"]),
         "ra": row["ra"],
         "dec": row["dec"],

@@ -138,7 +138,7 @@ class OnOff:
         return out
 
 
-def add_regions(events: Stream, position: OnOff) -> Stream:
+def add_regions(events: Stream, position: OnOff, *, name: str = "regions") -> Stream:
     """Add the column ``region`` to a stream of events.
 
     Parameters
@@ -147,6 +147,8 @@ def add_regions(events: Stream, position: OnOff) -> Stream:
         With columns ``ra``, ``dec``, ``ra_pnt`` and ``dec_pnt``, degrees; null is in no region.
     position
         What is tested.
+    name
+        Of the step.
 
     Examples
     --------
@@ -164,4 +166,4 @@ def add_regions(events: Stream, position: OnOff) -> Stream:
         found = position.regions(ra, dec, ra_pnt=ra_pnt, dec_pnt=dec_pnt)
         return batch.append_column("region", pa.array(found))
 
-    return events.map_batches(add, name="regions")
+    return events.map_batches(add, name=name)

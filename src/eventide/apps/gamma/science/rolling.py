@@ -14,7 +14,7 @@ import pyarrow as pa
 from eventide.apps.gamma.science.alerts import ALERTS, alert_id
 from eventide.apps.gamma.science.regions import NOWHERE, ON, OnOff
 from eventide.apps.gamma.science.significance import li_ma, p_value, post_trial, pre_trial
-from eventide.apps.gamma.science.windows import Counts, rising_edges, window_counts
+from eventide.apps.gamma.science.windows import Counts, Excess, alerts_of, rising_edges, window_counts
 from eventide.errors import PipelineError, SchemaError, UsageError
 from eventide.kernel.keyed.node import field_of
 from eventide.model.batch import empty
@@ -37,6 +37,9 @@ OVERSAMPLING = 8.0
 Measured with `eventide.apps.gamma.science.false_alarms`: 4 to 9 at three standard deviations where there are 27 to
 3,000 events an hour in a region, and fewer for windows that hold hardly an event.
 """
+
+_EXCESS = ("since", "scale", "alerts")
+"""What is remembered of an excess: time and length of the window of its first alert, ns, and how many it has had."""
 
 _KEPT = pa.schema([("time", pa.int64()), ("on", pa.bool_()), ("obs_id", pa.int64())])
 _ALL = np.zeros(1, np.int32)  # the slot of a stream without keys
@@ -107,6 +110,9 @@ class Watch:
             "n_on": value_state("int64"),
             "n_off": value_state("int64"),
             "up": buffer_state("bool", len(self.scales)),
+            "excess": buffer_state("int64", len(_EXCESS)),
+            "best": value_state("float64"),
+            "seen": buffer_state("bool", len(self.scales)),
             "over": TimerState(after=self.scales[-1]),
         }
 
@@ -148,7 +154,8 @@ class Watch:
     def on_timers(self, context: Context, timers: Timers) -> None:
         """No later window reaches back to the last event."""
         context.clear("window", timers.slots)
-        context.clear("up", timers.slots)
+        for name in ("up", "excess", "best", "seen"):
+            context.clear(name, timers.slots)
 
     def _curve(self, context: Context, times: Int64Array, on: BoolArray, *, counts: Counts) -> pa.RecordBatch:
         sums = []
@@ -171,14 +178,32 @@ class Watch:
         return pa.RecordBatch.from_arrays(arrays, schema=CURVE)
 
     def _alerts(self, context: Context, both: pa.Table, *, counts: Counts) -> pa.RecordBatch:
-        up = context.value("up")
         level = pre_trial(self.threshold, self.trials)
-        rows: list[dict[str, object]] = []
+        up, best = context.value("up"), context.value("best")
+        excess, seen = context.value("excess")[0], context.value("seen")[0]
+        rises, states = np.zeros((2, *counts.significance.shape), np.bool_)
         for number in range(len(self.scales)):
             values = np.ascontiguousarray(counts.significance[:, number])
-            rises, up[0, number] = rising_edges(values, up=bool(up[0, number]), level=level, release=level - 1.0)
-            rows += [self._alert(at, number, counts=counts, both=both) for at in np.flatnonzero(rises).tolist()]
-        rows.sort(key=lambda r: (r["time"], r["scale"]))
+            rises[:, number], states[:, number] = rising_edges(
+                values, up=bool(up[0, number]), level=level, release=level - 1.0
+            )
+        told, after = alerts_of(
+            counts.significance,
+            rises,
+            states,
+            up=bool(up[0].any()),
+            excess=Excess(int(excess[2]), float(best[0]), seen),
+        )
+        up[0] = states[-1]
+        rows: list[dict[str, object]] = []
+        for at, number, update in told:
+            row = self._alert(at, number, counts=counts, both=both)
+            if not update:
+                excess[:2] = row["time"], self.scales[number]
+            since, scale, _ = excess.tolist()
+            first = alert_id(self.position.name, scale, since, pipeline=self.pipeline)
+            rows.append({**row, "excess": first, "update": update})
+        excess[2], best[0], seen[:] = after
         return pa.RecordBatch.from_pylist(rows, schema=ALERTS)
 
     def _alert(self, at: int, number: int, *, counts: Counts, both: pa.Table) -> dict[str, object]:
@@ -226,11 +251,13 @@ def watch(
 ) -> Stream:
     """Watch a position: the significance of its excess in windows of many lengths that end at every event.
 
-    The main output has alerts (`ALERTS`): one when a window's significance after trials reaches the threshold, and
-    the next one of that length only after it has been a standard deviation below. The side output ``curve``
-    (`CURVE`) has for every on and off event the counts so far and the best window. Events are counted at their event
-    time, so both are the same in whatever order and batches events arrive within the lateness; those behind it leave
-    by the port ``late``.
+    The main output has alerts (`ALERTS`). An excess begins when the significance of a window reaches the threshold
+    after trials, and lasts until all windows have been a standard deviation below it. It makes one alert, and then
+    updates (``update``, with the id of the first alert in ``excess``): when the window of another length reaches the
+    threshold with a standard deviation more than any before, or is shorter than any before (the source has become
+    brighter), and when one does so again that had been below. The side output ``curve`` (`CURVE`) has for every on and
+    off event the counts so far and the best window. Events are counted at their event time, so both are the same in
+    whatever order and batches events arrive within the lateness; those behind it leave by the port ``late``.
 
     Parameters
     ----------

@@ -77,6 +77,9 @@ def _packet(row: dict[str, Any], stream: str, *, role: str, sent: int | None) ->
     start = format_time(row["start"])
     ElementTree.SubElement(group, "Param", {"name": "first_event", "value": start, "dataType": "string"})
     _where(root, row)
+    if row["update"]:
+        cited = ElementTree.SubElement(ElementTree.SubElement(root, "Citations"), "EventIVORN", {"cite": "followup"})
+        cited.text = f"ivo://{stream}#{row['excess']}"
     why = ElementTree.SubElement(root, "Why")
     inference = ElementTree.SubElement(why, "Inference")
     _text(inference, "Name", row["source"])

@@ -17,7 +17,7 @@ from eventide.apps.gamma.site import Site, camera_of
 from eventide.errors import UsageError
 from eventide.model.time import EVENT_TIME, instant
 
-__all__ = ["CRAB", "Flare", "Night"]
+__all__ = ["CRAB", "Clouds", "DeadPixels", "Flare", "Night"]
 
 FloatArray = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -38,6 +38,24 @@ class Flare:
     start: float
     stop: float
     factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Clouds:
+    """When less light comes through the atmosphere, seconds after the start, and which share."""
+
+    start: float
+    stop: float
+    transparency: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadPixels:
+    """Pixels of a telescope that give nothing from so many seconds after the start on."""
+
+    start: float
+    tel_id: int
+    pixels: tuple[int, ...]
 
 
 class Night:
@@ -66,6 +84,10 @@ class Night:
         After every trigger of a telescope, ns.
     joins
         By number of a telescope: seconds after the start until it tracks. Before, it points beside.
+    away
+        By number of a telescope: further times when it does not track, from so many seconds after the start to so many.
+    clouds, dead
+        What dims the light, and which pixels give none.
     pointed
         Whether images say where their telescope points; else `pointings` does.
     obs_id
@@ -99,13 +121,18 @@ class Night:
         delay: float = 5e6,
         dead_time: int = 5_000,
         joins: Mapping[int, float] | None = None,
+        away: Mapping[int, Sequence[tuple[float, float]]] | None = None,
+        clouds: Sequence[Clouds] = (),
+        dead: Sequence[DeadPixels] = (),
         pointed: bool = True,
         obs_id: int = 1,
     ) -> None:
         rates = {"hadrons": hadrons, "gammas": gammas, "singles": singles, "jitter": jitter, "delay": delay}
         bad = [n for n, v in {**rates, "dead_time": dead_time}.items() if not 0 <= v <= 1e9]
-        unknown = set(joins or {}) - {t.tel_id for t in site.telescopes}
-        wrong = [f for f in flares if not (f.start < f.stop and 0 <= f.factor <= 1e6)]
+        unknown = {*(joins or {}), *(away or {}), *(d.tel_id for d in dead)} - {t.tel_id for t in site.telescopes}
+        wrong: list[object] = [f for f in flares if not (f.start < f.stop and 0 <= f.factor <= 1e6)]
+        wrong += [c for c in clouds if not (c.start < c.stop and 0 <= c.transparency <= 1)]
+        wrong += [d for d in dead if not unknown and not set(d.pixels) <= set(range(site.cameras()[d.tel_id].pixels))]
         if bad or unknown or wrong:
             said = bad or [f"telescope {t}" for t in sorted(unknown)] or [str(f) for f in wrong]
             msg = f"a night cannot be simulated with that: {', '.join(said)}"
@@ -117,7 +144,9 @@ class Night:
         self._seed, self._obs_id, self._flares = seed, obs_id, tuple(flares)
         self._hadrons, self._gammas, self._singles = hadrons, gammas, singles
         self._jitter, self._delay, self._dead_time = jitter, delay, dead_time
-        self._joins = np.array([(joins or {}).get(t.tel_id, 0.0) for t in site.telescopes])
+        joined = {tel: ((-np.inf, at),) for tel, at in (joins or {}).items() if at > 0}
+        self._away = [(*joined.get(t.tel_id, ()), *(away or {}).get(t.tel_id, ())) for t in site.telescopes]
+        self._clouds, self._dead = tuple(clouds), tuple(dead)
         self._tel_ids = np.array([t.tel_id for t in site.telescopes], np.int16)
         self.pointing = (CRAB[0], CRAB[1] + 0.5)
 
@@ -131,8 +160,8 @@ class Night:
         """
         random = np.random.default_rng([self._seed, number])
         showers = self._showers(random, number)
-        shift = np.where(self._seconds(showers.times)[:, None] < self._joins, _LOST, 0.0)
-        images = images_of(random, showers, self.site, shift=shift)
+        shift = np.where(self._lost(showers.times), _LOST, 0.0)
+        images = images_of(random, showers, self.site, shift=shift, clear=self._transparency(showers.times))
         images, times = self._triggered(random, number, showers=showers, images=images)
         return self._batch(random, number, images=images, times=times)
 
@@ -149,22 +178,50 @@ class Night:
         """Return where every telescope points at the beginning of a second (`POINTINGS`)."""
         at = np.full(self._tel_ids.size, self.start + number * _SECOND)
         alt, az = self._aim(at)
-        tracks = number >= self._joins
+        tracks = ~self._lost(at[:1])[0]
         arrays = [pa.array(at), pa.array(self._tel_ids), pa.array(alt), pa.array(az), pa.array(tracks)]
         return pa.RecordBatch.from_arrays(
             [a.cast(f.type) for a, f in zip(arrays, POINTINGS, strict=True)], schema=POINTINGS
         )
 
+    def truth(self, number: int) -> pa.Table:
+        """Return the showers of a second, seen or not: ``time``, ``is_gamma`` and ``true_energy`` (TeV)."""
+        showers = self._showers(np.random.default_rng([self._seed, number]), number)
+        return pa.table(
+            {
+                "time": pa.array(showers.times).cast(EVENT_TIME),
+                "is_gamma": pa.array(showers.gamma),
+                "true_energy": pa.array(showers.energy),
+            }
+        )
+
     def states(self) -> pa.Table:
         """Return when telescopes began to slew and to track (`TELESCOPE_STATE`)."""
         rows = []
-        for tel, joins in zip(self._tel_ids.tolist(), self._joins.tolist(), strict=True):
-            if joins > 0:
-                rows.append({"time": self.start, "tel_id": tel, "state": "slewing"})
-            rows.append({"time": self.start + round(joins * _SECOND), "tel_id": tel, "state": "tracking"})
+        for tel, away in zip(self._tel_ids.tolist(), self._away, strict=True):
+            edges = sorted({0.0, *(t for times in away for t in times if t > 0)})
+            for at in edges:
+                time = self.start + round(at * _SECOND)
+                lost = any(begin <= at < end for begin, end in away)
+                rows.append({"time": time, "tel_id": tel, "state": "slewing" if lost else "tracking"})
         return pa.Table.from_pylist(rows, schema=TELESCOPE_STATE).sort_by(
             [("time", "ascending"), ("tel_id", "ascending")]
         )
+
+    def _lost(self, times: Int64Array) -> npt.NDArray[np.bool_]:
+        """Return by time and telescope whether it does not track."""
+        at = self._seconds(times)
+        out = np.zeros((at.size, len(self._away)), bool)
+        for place, away in enumerate(self._away):
+            for begin, end in away:
+                out[:, place] |= (begin <= at) & (at < end)
+        return out
+
+    def _transparency(self, times: Int64Array) -> FloatArray:
+        at, clear = self._seconds(times), np.ones(times.size)
+        for cloud in self._clouds:
+            clear = np.where((cloud.start <= at) & (at < cloud.stop), np.minimum(clear, cloud.transparency), clear)
+        return clear
 
     def _seconds(self, times: Int64Array) -> FloatArray:
         return (times - self.start) / _SECOND
@@ -228,7 +285,8 @@ class Night:
             drawn(random, camera_of(kind), images.take(mine), noise=kind.noise, out=flat, starts=ends[mine])
         offsets = pa.array(ends.astype(np.int32))
         alt, az = self._aim(times)
-        slewing = (self._seconds(times) < self._joins[images.telescope]) | (not self._pointed)
+        self._kill(images.telescope, times, flat[0], starts=ends)
+        slewing = self._lost(times)[np.arange(rows), images.telescope] | (not self._pointed)
         columns = {
             "time": pa.array(times).cast(EVENT_TIME),
             "obs_id": pa.array(np.full(rows, self._obs_id)),
@@ -241,3 +299,10 @@ class Night:
             "telescope_pointing_azimuth": pa.array(az, mask=slewing),
         }
         return pa.RecordBatch.from_arrays([columns[f.name] for f in DL1_IMAGE], schema=DL1_IMAGE)
+
+    def _kill(
+        self, telescope: Int64Array, times: Int64Array, flat: npt.NDArray[np.float32], *, starts: Int64Array
+    ) -> None:
+        for dead in self._dead:
+            mine = (self._tel_ids[telescope] == dead.tel_id) & (self._seconds(times) >= dead.start)
+            flat[(starts[:-1][mine][:, None] + np.array(dead.pixels, np.int64)).ravel()] = 0.0

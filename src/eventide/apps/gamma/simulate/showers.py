@@ -106,7 +106,9 @@ def thrown(
     return Showers(times, gamma, energy, direction, core, top, *pointing)
 
 
-def images_of(random: np.random.Generator, showers: Showers, site: Site, *, shift: FloatArray) -> Images:
+def images_of(
+    random: np.random.Generator, showers: Showers, site: Site, *, shift: FloatArray, clear: FloatArray
+) -> Images:
     """Return the images that trigger a telescope, shower by shower.
 
     Parameters
@@ -119,6 +121,8 @@ def images_of(random: np.random.Generator, showers: Showers, site: Site, *, shif
         The array; `telescope` of an image is the place in its list of telescopes.
     shift
         By shower and telescope: how far a telescope that does not track points beside the others, degrees.
+    clear
+        By shower: which share of the light comes through the atmosphere.
     """
     count, tels = len(showers.times), len(site.telescopes)
     position, area, least, edge = _facts(site)
@@ -133,7 +137,7 @@ def images_of(random: np.random.Generator, showers: Showers, site: Site, *, shif
     apart = position[None] - ground[:, None]
     down = (apart * showers.direction[:, None]).sum(axis=2)
     impact = np.sqrt(np.maximum((apart**2).sum(axis=2) - down**2, 0.0))
-    light = np.where(showers.gamma, *_LIGHT) * showers.energy
+    light = np.where(showers.gamma, *_LIGHT) * showers.energy * clear
     normal = random.standard_normal((5, count, tels))
     rough = np.where(showers.gamma, 0.0, 1.0)[:, None]
     size = light[:, None] * area * np.exp(-np.maximum(impact - _POOL, 0.0) / _FALL + (0.1 + 0.3 * rough) * normal[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,17 +10,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from eventide.apps.gamma.building.whole import Gathering
 from eventide.apps.gamma.models.average import average
 from eventide.apps.gamma.stereo.planes import Geometry, Images, reconstruct
 from eventide.apps.gamma.stereo.subarray import Subarray
 from eventide.errors import PipelineError, SchemaError
 from eventide.kernel.keyed.node import field_of
+from eventide.model.batch import event_times
 from eventide.model.graph import Process, ProcessContext, Ref
-from eventide.model.keyed import Context, Events, StateSpec, Timers
+from eventide.model.machine import LATE, MAIN, Emit, Step
+from eventide.model.state import State, select_groups
 from eventide.model.stream import Stream, origin
-from eventide.model.time import EVENT_TIME
+from eventide.model.time import EVENT_TIME, MAX_TIME, MIN_TIME
 
-__all__ = ["GEOMETRY", "HILLAS", "POINTING", "Stereo", "stereo"]
+__all__ = ["GEOMETRY", "HILLAS", "POINTING", "Stereo", "StereoMachine", "stereo"]
 
 FloatArray = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -60,8 +63,8 @@ class Stereo:
     Examples
     --------
     >>> from eventide.apps.gamma.stereo.subarray import Subarray
-    >>> Stereo(Subarray({1: (0.0, 0.0, 0.0)}, {1: 2.3}), (70.0, 0.0)).state
-    {}
+    >>> Stereo(Subarray({1: (0.0, 0.0, 0.0)}, {1: 2.3}), (70.0, 0.0)).min_intensity
+    50.0
     """
 
     subarray: Subarray
@@ -69,12 +72,10 @@ class Stereo:
     min_intensity: float = 50.0
     averages: tuple[str, ...] = ()
     logs: tuple[str, ...] = ()
-    own_pointing: bool = False
 
-    def bind(self, context: ProcessContext) -> Stereo:
-        """Return the process for the columns of an input."""
-        own = POINTING[0] in context.schemas[0].names
-        return Stereo(self.subarray, self.pointing, self.min_intensity, self.averages, self.logs, own)
+    def __call__(self, context: ProcessContext) -> StereoMachine:
+        """Return a machine."""
+        return StereoMachine(self, context)
 
     def schema(self, source: pa.Schema) -> pa.Schema:
         """Return the schema of the events of an input, once its columns are found to be right.
@@ -95,19 +96,11 @@ class Stereo:
         more = [pa.field(f"{n}{end}", pa.float64()) for n in (*self.averages, *self.logs) for end in ("", "_std")]
         return pa.schema([*GEOMETRY, *more])
 
-    @property
-    def state(self) -> Mapping[str, StateSpec]:
-        """Nothing is remembered: all rows of an event have one time, and are handed over together."""
-        return {}
-
-    def on_events(self, context: Context, events: Events) -> pa.RecordBatch | None:
-        """Reconstruct the events of some rows."""
-        batch = events.batch
-        if not batch.num_rows:
-            return None
+    def measure(self, batch: pa.RecordBatch, times: Int64Array) -> pa.RecordBatch:
+        """Reconstruct the events of some rows, all of each."""
         ids, tels = (batch.column(n).cast(pa.int64()).fill_null(-1).to_numpy() for n in ("event_id", "tel_id"))
-        order = np.lexsort((tels, ids, events.times))
-        ids, tels, times = ids[order], tels[order], events.times[order]
+        order = np.lexsort((tels, ids, times))
+        ids, tels, times = ids[order], tels[order], times[order]
         begins = np.flatnonzero((np.diff(ids, prepend=ids[0]) != 0) | (np.diff(times, prepend=times[0]) != 0))
         begins = np.concatenate(([0], begins))
         offsets = np.append(begins, ids.size)
@@ -119,7 +112,11 @@ class Stereo:
 
         position, radius = self.subarray.of(tels)
         given = (np.nan, np.nan) if self.pointing is None else self.pointing
-        alt, az = (column(n) for n in POINTING) if self.own_pointing else (np.full(ids.size, p) for p in given)
+        alt, az = (
+            (column(n) for n in POINTING)
+            if POINTING[0] in batch.schema.names
+            else (np.full(ids.size, p) for p in given)
+        )
         # Without a pointing of the array, an event's first telescope says it: they all track the same position.
         array = (alt[begins], az[begins]) if self.pointing is None else self.pointing
         shape = {n: column(f"hillas_{n}") for n in HILLAS}
@@ -140,8 +137,72 @@ class Stereo:
                 schema = schema.append(pa.field(f"{name}{end}", pa.float64()))
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-    def on_timers(self, context: Context, timers: Timers) -> None:
-        """Nothing waits for a time."""
+
+class StereoMachine:
+    """Reconstructs events when all of their images are there.
+
+    An event is whole when it has as many rows as its column ``n_tels`` says; without that column, or where rows have
+    been left out since, when the watermark has passed it.
+    """
+
+    def __init__(self, plan: Stereo, context: ProcessContext) -> None:
+        self._plan, self._context = plan, context
+        self._whole = "n_tels" in context.schemas[0].names
+        self._clear()
+
+    def _clear(self) -> None:
+        context = self._context
+        self._waiting = Gathering(context.schemas[0], context.event_time, number="event_id", groups=context.groups)
+        self._input = MIN_TIME
+
+    @property
+    def taken(self) -> int:
+        """How many rows were taken in, for the ledger."""
+        return self._waiting.taken
+
+    @property
+    def watermark(self) -> int:
+        """Watermark of the output, ns."""
+        return self._input
+
+    def push(self, step: Step) -> list[Emit]:
+        """Take one step and return what it brings."""
+        out: list[Emit] = []
+        late = None
+        if step.batch is not None and step.batch.num_rows:
+            late = self._waiting.add(step.batch, watermark=self._input)
+        watermark = max(self._input, MAX_TIME if step.end else step.watermark)
+        if watermark > self._input or (step.batch is not None and self._whole):
+            self._input = watermark
+            out = self._measured()
+        if late is not None and late.num_rows:
+            out.append(Emit(LATE, late))
+        return out
+
+    def _measured(self) -> list[Emit]:
+        found = self._waiting.look()
+        done = found.first < self._input if self._input < MAX_TIME else np.ones(found.first.size, bool)
+        if self._whole:
+            asked = found.rows.column("n_tels").cast(pa.int64()).fill_null(np.iinfo(np.int32).max).to_numpy()
+            most = np.zeros(found.first.size, np.int64)
+            np.maximum.at(most, found.of, asked)
+            done |= found.counts >= most
+        if not done.any():
+            return []
+        rows = self._waiting.take(found, done)
+        return [Emit(MAIN, self._plan.measure(rows, event_times(rows, self._context.event_time)))]
+
+    def snapshot(self) -> State:
+        """Return the rows that wait, and the watermark."""
+        progress = pa.table({"input": pa.array([self._input], pa.int64())})
+        return {"waiting": self._waiting.snapshot(), "progress": progress}
+
+    def restore(self, state: State) -> None:
+        """Take over a state; it may hold more groups than this machine owns."""
+        self._clear()
+        mine = select_groups(state, self._context.groups)
+        self._input = mine["progress"].column("input")[0].as_py()
+        self._waiting.restore(mine["waiting"])
 
 
 def _columns(
@@ -219,5 +280,5 @@ def stereo(
         msg = f"stereo() takes a stream with event time and without keys ({origin()})"
         raise PipelineError(msg, hint="put array_events(...) before it")
     process = Stereo(subarray, pointing, min_intensity, tuple(averages), tuple(logs))
-    node = Process(stream.ref, process, {"main": process.schema}, "event_time", "event_time", "", origin())
+    node = Process(stream.ref, process, {"main": process.schema}, "arrival", "event_time", "", origin())
     return Stream(Ref(node), (), "event_time")
