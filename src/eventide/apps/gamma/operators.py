@@ -14,10 +14,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eventide.apps.gamma.images import add_parameters
+from eventide.apps.gamma.parameters.measure import STANDARD, tailcut_lists
 from eventide.apps.gamma.schema import DL1_IMAGE, DL2_EVENT, DL3_EVENT, MEASURED, TRIGGER
 from eventide.apps.gamma.science.sky import Observatory
-from eventide.apps.gamma.site import Kind, Site, camera_of
+from eventide.apps.gamma.site import Site, camera_of
 from eventide.apps.gamma.stereo.operator import POINTING
 from eventide.errors import ConfigError, SchemaError, near_names
 from eventide.model.stream import Stream
@@ -260,30 +260,32 @@ def _need(schema: pa.Schema) -> None:
 
 def _measured(batch: pa.RecordBatch, *, site: Site) -> pa.RecordBatch:
     _need(batch.schema)
-    aims = {name: pa.nulls(batch.num_rows, pa.float64()) for name in POINTING}
-    kept = {n: batch.column(n) for n in (*TRIGGER.names, *POINTING, "image") if n in batch.schema.names}
-    whole = pa.RecordBatch.from_pydict({**aims, **kept})
-    tels = np.where(np.asarray(_reasons(whole, site).is_null()), whole.column("tel_id").fill_null(-1).to_numpy(), -1)
-    parts: list[pa.RecordBatch] = []
-    places: list[np.ndarray] = []
+    good = np.asarray(_reasons(batch, site).is_null())
+    tels = np.where(good, batch.column("tel_id").fill_null(-1).to_numpy(), -1)
+    values, begins = _pixels(batch.column("image"))
+    out = np.full((len(MEASURED), batch.num_rows), np.nan)
     for kind in site.kinds:
-        at = np.flatnonzero(np.isin(tels, [t.tel_id for t in site.telescopes if t.kind == kind.name]))
-        if at.size or not parts:
-            parts.append(_of_kind(whole.take(pa.array(at)), kind, site))
-            places.append(at)
-    both = pa.Table.from_batches(parts).combine_chunks()
-    back = np.argsort(np.concatenate(places), kind="stable")
-    return both.take(pa.array(back)).combine_chunks().to_batches()[0] if both.num_rows else parts[0]
+        mine = np.isin(tels, [t.tel_id for t in site.telescopes if t.kind == kind.name])
+        at = np.flatnonzero(mine)
+        if at.size:
+            found = tailcut_lists(
+                camera_of(kind), values, begins[at], picture=kind.picture, boundary=kind.boundary, groups=STANDARD
+            )
+            for row, name in zip(out, MEASURED.names, strict=True):
+                row[at] = found[name]
+    none = pa.nulls(batch.num_rows, pa.float64())
+    given = [batch.column(n) if n in batch.schema.names else none for n in (*TRIGGER.names, *POINTING)]
+    kept = [a.cast(f.type) for a, f in zip(given, PARAMETERS, strict=False)]
+    made = pa.RecordBatch.from_arrays([*kept, *map(pa.array, out)], schema=PARAMETERS)
+    return made if good.all() else made.filter(pa.array(good))
 
 
-def _of_kind(batch: pa.RecordBatch, kind: Kind, site: Site) -> pa.RecordBatch:
-    camera = camera_of(kind)
-    found = add_parameters(
-        batch,
-        {t.tel_id: camera for t in site.telescopes if t.kind == kind.name},
-        options={"picture": kind.picture, "boundary": kind.boundary},
-    )
-    return found.select(PARAMETERS.names).cast(PARAMETERS)
+def _pixels(images: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values of all images, where they are, and where each begins."""
+    if not pa.types.is_list(images.type) or images.type.value_type != pa.float32():
+        images = images.cast(pa.list_(pa.float32()))
+    values: np.ndarray = images.values.to_numpy(zero_copy_only=False)
+    return values, images.offsets.to_numpy()[:-1].astype(np.int64)
 
 
 def _on_sky(batch: pa.RecordBatch, *, site: Site, exact: bool) -> pa.RecordBatch:

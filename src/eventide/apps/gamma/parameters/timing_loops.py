@@ -208,7 +208,7 @@ def fit_images(
     """
     x, y, area = camera[:3]
     pixels = images.shape[1]
-    some = np.empty(pixels + 8, np.int32)
+    some = np.empty(pixels + 8, np.uint32)
     mask = np.zeros((pixels + 7) // 8 * 8, np.bool_)
     words = mask.view(np.uint64)
     along, late, unused = np.empty(pixels, np.float64), np.empty(pixels, np.float64), np.empty((14, 1), np.float64)
