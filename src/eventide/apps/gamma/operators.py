@@ -6,7 +6,6 @@ The larger ones have folders of their own: `building` (array events), `stereo`, 
 from __future__ import annotations
 
 import functools
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from eventide.apps.gamma.numbers import numbers_of
 from eventide.apps.gamma.parameters.measure import STANDARD, tailcut_lists
 from eventide.apps.gamma.schema import DL1_IMAGE, DL2_EVENT, DL3_EVENT, MEASURED, TRIGGER
 from eventide.apps.gamma.science.sky import Observatory
@@ -156,9 +156,16 @@ def aimed(rows: Stream) -> Stream:
     >>> ev.fetch(aimed(ev.from_table({POINTING[0]: [90.0], POINTING[1]: [0.0]})))["aim_up"].to_pylist()
     [1.0]
     """
-    alt, az = (pl.col(name) * (math.pi / 180) for name in POINTING)
-    north, west = alt.cos() * az.cos(), -(alt.cos() * az.sin())
-    return rows.with_columns(aim_north=north, aim_west=west, aim_up=alt.sin(), name="aim")
+    return rows.map_batches(_aimed, name="aim")
+
+
+def _aimed(batch: pa.RecordBatch) -> pa.RecordBatch:
+    alt, az = (np.radians(numbers_of(batch.column(name))) for name in POINTING)
+    level = np.cos(alt)
+    aim = {"aim_north": level * np.cos(az), "aim_west": -(level * np.sin(az)), "aim_up": np.sin(alt)}
+    for name, values in aim.items():
+        batch = batch.append_column(name, pa.array(values, mask=np.isnan(values)))
+    return batch
 
 
 ASTROMETRY = ("mean", "astropy")
@@ -292,9 +299,7 @@ def _on_sky(batch: pa.RecordBatch, *, site: Site, exact: bool) -> pa.RecordBatch
     times = batch.column("event_time").cast(pa.int64()).to_numpy()
 
     def numbers(name: str) -> np.ndarray:
-        values = batch.column(name).cast(pa.float64()).fill_null(np.nan)
-        out: np.ndarray = values.to_numpy(zero_copy_only=False)
-        return out
+        return numbers_of(batch.column(name))
 
     north, west, up = (numbers(f"aim_{n}") for n in ("north", "west", "up"))
     alt = np.degrees(np.arctan2(up, np.hypot(north, west)))
