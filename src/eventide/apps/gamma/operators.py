@@ -27,11 +27,13 @@ __all__ = [
     "ASTROMETRY",
     "AVERAGES",
     "EXCLUDED",
+    "MEASURED_ROWS",
     "PARAMETERS",
     "Checked",
     "aimed",
     "dl3",
     "gamma_like",
+    "measured",
     "on_sky",
     "parameters",
     "pointed",
@@ -42,6 +44,9 @@ PARAMETERS = pa.schema([*TRIGGER, *(DL1_IMAGE.field(name) for name in POINTING),
 
 EXCLUDED = pa.schema([*TRIGGER, pa.field("reason", pa.string())])
 """Images that cannot be used, and why."""
+
+MEASURED_ROWS = pa.schema([*PARAMETERS, pa.field("reason", pa.string(), metadata={"meaning": "null if usable"})])
+"""The parameters of images where those that cannot be used have kept their rows."""
 
 _REASONS = pa.array(["no such telescope", "no image", "image of another camera", None], pa.string())
 
@@ -234,6 +239,8 @@ def dl3(events: Stream) -> Stream:
 
 
 def _unfit(batch: pa.RecordBatch, *, site: Site) -> pa.RecordBatch:
+    if _is_measured(batch.schema):
+        return batch.filter(batch.column("reason").is_valid()).select(EXCLUDED.names)
     _need(batch.schema)
     reasons = _reasons(batch, site)
     arrays = [*(batch.column(name) for name in TRIGGER.names), reasons]
@@ -266,14 +273,46 @@ def _need(schema: pa.Schema) -> None:
 
 
 def _measured(batch: pa.RecordBatch, *, site: Site) -> pa.RecordBatch:
+    every = batch if _is_measured(batch.schema) else measured(batch, site)
+    good = every.column("reason").is_null()
+    kept = every.select(PARAMETERS.names)
+    return kept if every.column("reason").null_count == every.num_rows else kept.filter(good)
+
+
+def _is_measured(schema: pa.Schema) -> bool:
+    return "image" not in schema.names and all(name in schema.names for name in MEASURED_ROWS.names)
+
+
+def measured(batch: pa.RecordBatch, site: Site) -> pa.RecordBatch:
+    """Return the parameters of images, every row in its place (`MEASURED_ROWS`).
+
+    Parameters
+    ----------
+    batch
+        `DL1_IMAGE`.
+    site
+        The array.
+
+    Raises
+    ------
+    SchemaError
+        A column is missing.
+
+    Examples
+    --------
+    >>> from eventide.apps.gamma.simulate import Night
+    >>> from eventide.apps.gamma.site import made
+    >>> images = Night(made(5), seed=1).table(1).combine_chunks().to_batches()[0]
+    >>> measured(images, made(4)).num_rows == images.num_rows
+    True
+    """
     _need(batch.schema)
-    good = np.asarray(_reasons(batch, site).is_null())
-    tels = np.where(good, batch.column("tel_id").fill_null(-1).to_numpy(), -1)
+    reasons = _reasons(batch, site)
+    tels = np.where(np.asarray(reasons.is_null()), batch.column("tel_id").fill_null(-1).to_numpy(), -1)
     values, begins = _pixels(batch.column("image"))
     out = np.full((len(MEASURED), batch.num_rows), np.nan)
     for kind in site.kinds:
-        mine = np.isin(tels, [t.tel_id for t in site.telescopes if t.kind == kind.name])
-        at = np.flatnonzero(mine)
+        at = np.flatnonzero(np.isin(tels, [t.tel_id for t in site.telescopes if t.kind == kind.name]))
         if at.size:
             found = tailcut_lists(
                 camera_of(kind), values, begins[at], picture=kind.picture, boundary=kind.boundary, groups=STANDARD
@@ -283,8 +322,7 @@ def _measured(batch: pa.RecordBatch, *, site: Site) -> pa.RecordBatch:
     none = pa.nulls(batch.num_rows, pa.float64())
     given = [batch.column(n) if n in batch.schema.names else none for n in (*TRIGGER.names, *POINTING)]
     kept = [a.cast(f.type) for a, f in zip(given, PARAMETERS, strict=False)]
-    made = pa.RecordBatch.from_arrays([*kept, *map(pa.array, out)], schema=PARAMETERS)
-    return made if good.all() else made.filter(pa.array(good))
+    return pa.RecordBatch.from_arrays([*kept, *map(pa.array, out), reasons], schema=MEASURED_ROWS)
 
 
 def _pixels(images: pa.Array) -> tuple[np.ndarray, np.ndarray]:

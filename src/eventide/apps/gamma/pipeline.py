@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from eventide.apps.gamma.ahead import MeasuredSource
 from eventide.apps.gamma.building.operator import array_events
 from eventide.apps.gamma.models.files import load
 from eventide.apps.gamma.models.schedule import Schedule, score
@@ -117,6 +118,7 @@ def pipeline(
     period: str = "8h",
     every: str = "1m",
     astrometry: str = "mean",
+    ahead: str = "false",
     log: str = "",
     follow: str = "false",
 ) -> Pipeline:
@@ -142,6 +144,9 @@ def pipeline(
         As in `Analysis`.
     gammaness, energy
         Files of models (`eventide.apps.gamma.models.files`).
+    ahead
+        ``"true"`` to measure images as they are read, so that a second core has work; the results are the same. For the
+        embedded engine, and not where messages are decoded.
     log
         Folder of the log, where source or sink is ``log://``; left out, the configured one.
     follow
@@ -161,8 +166,10 @@ def pipeline(
     """
     place: dict[str, Any] = {"log": log} if log else {}
 
-    def opened(uri: str, label: str) -> Stream:
+    def opened(uri: str, label: str, *, measured: Site | None = None) -> Stream:
         start: dict[str, Any] = {**place, "follow": follow == "true"} if uri.startswith("log://") else {}
+        if measured is not None:
+            return read(MeasuredSource(uri, measured, start), name=label)
         return read(uri, name=label, **start)
 
     ra, _, dec = target.partition(",")
@@ -182,7 +189,8 @@ def pipeline(
         every=every,
         astrometry=astrometry,
     )
-    found = analyse(opened(source, "images"), how, pointings=opened(pointing, "pointings") if pointing else None)
+    images = opened(source, "images", measured=how.site if ahead == "true" else None)
+    found = analyse(images, how, pointings=opened(pointing, "pointings") if pointing else None)
     target_options = place if sink.startswith("log://") else {}
     writes = [stream.write(f"{sink}{topic}", **target_options) for topic, stream in found._asdict().items()]
     return joined(*writes, name="gamma")
