@@ -37,6 +37,7 @@ class MeasuredSource:
     Examples
     --------
     >>> import eventide as ev
+    >>> from eventide.apps.gamma.operators import MEASURED_ROWS
     >>> from eventide.apps.gamma.simulate import Night
     >>> from eventide.apps.gamma.site import made
     >>> from eventide.connectors.memory import MemorySource
