@@ -6,6 +6,7 @@
 # make bench  ours beside the peers in one run: make bench ID=w2 (all: make bench)
 # make bench-peers  the peers' environments
 # make bench-neutron  the neutron benchmarks, their floors, one table (QUICK=1: shorter)
+# make bench-gamma  the gamma benchmarks beside ctapipe, their floors, one table (QUICK=1: shorter)
 # make engine-environments  one for each distributed engine, whose pins exclude one another
 # make bench-engines  each engine through eventide, beside the same work written by hand for it
 # make test-engines  the engines' own tests, each in its environment: make test-flink, test-spark, test-beam
@@ -26,8 +27,8 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types layers docs servers fuzz soak bench bench-peers bench-neutron conform clean \
-        engine-environments test-engines test-kafka test-kills test-same test-gamma-peers bench-engines
+.PHONY: help install demo test check lint types layers docs servers fuzz soak bench bench-peers bench-neutron bench-gamma \
+        conform clean engine-environments test-engines test-kafka test-kills test-same test-gamma-peers bench-engines
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -153,6 +154,10 @@ bench: $(VENV)/.dev
 bench-neutron:
 	$(PYTHON) benchmarks/peers/make.py neutron
 	PYTHONPATH=src .venvs/neutron/bin/python benchmarks/neutron/run.py $(if $(QUICK),--quick) $(NAMES)
+
+bench-gamma:
+	$(PYTHON) benchmarks/peers/make.py gamma
+	PYTHONPATH=src .venvs/gamma/bin/python benchmarks/gamma/run.py $(if $(QUICK),--quick) $(NAMES)
 
 # The same work through eventide and as written by hand for the engine.
 bench-engines: $(VENV)/.dev engine-environments

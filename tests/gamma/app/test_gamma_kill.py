@@ -30,14 +30,15 @@ TOPICS = (*ENDS, "events", "gammas", "significance", "light_curve", "sky", "aler
 NURSERY = """
 import os, signal, sys, time
 from eventide import registry
-from eventide.apps.gamma.operators import _measured
+import eventide as ev
+from eventide.apps.gamma.operators import parameters
 from eventide.apps.gamma.pipeline import pipeline
 from eventide.apps.gamma.simulate import Night
 from eventide.apps.gamma.site import made
 engine = registry.resolve("engine", "local")
 for kind, name in (("connector", "log"), ("operator", "asof_join")):
     registry.resolve(kind, name)
-_measured(Night(made(5), seed=1).second(0), site=made(5))  # compiled kernels are loaded once
+ev.fetch(parameters(ev.from_table(Night(made(5), seed=1).table(1)), made(5)))  # compiled kernels are loaded once
 
 def child(folder):
     how = {"pointing": "log://pointings", "threshold": "4", "period": "1m", "every": "5s"}

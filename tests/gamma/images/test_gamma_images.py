@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from gamma_images import GRID, HEXAGONS, showers
 
+import eventide as ev
 from eventide.apps.gamma.cameras.camera import in_telescope_frame
 from eventide.apps.gamma.images import CLEANINGS, add_parameters, image_rows, parametrise
+from eventide.apps.gamma.operators import parameters
 from eventide.apps.gamma.parameters.columns import GROUPS
+from eventide.apps.gamma.schema import MEASURED
+from eventide.apps.gamma.simulate import Night
+from eventide.apps.gamma.site import made as made_site
 from eventide.errors import ConfigError, DataError, SchemaError
 
 
@@ -91,3 +97,34 @@ def test_what_does_not_fit_is_said():
     nulls = pa.array([[1.0, None]], pa.list_(pa.float32()))
     with pytest.raises(DataError, match="null"):
         image_rows(HEXAGONS, nulls)
+
+
+@pytest.mark.parametrize("kind", ["lists", "lists of a fixed size", "large lists"])
+def test_images_in_the_pipeline_are_measured_where_they_lie(kind):
+    """Slices of batches, rows that cannot be used among the others, kinds of telescopes mixed."""
+    site = made_site(6)
+    table = Night(site, seed=3, hadrons=30.0).table(1)
+    if kind == "lists of a fixed size":
+        table = table.filter(pc.less_equal(table["tel_id"], 4))
+        table = table.set_column(
+            table.schema.get_field_index("image"), "image", table["image"].cast(pa.list_(pa.float32(), 1855))
+        )
+    elif kind == "large lists":
+        table = table.set_column(
+            table.schema.get_field_index("image"), "image", table["image"].cast(pa.large_list(pa.float32()))
+        )
+    else:
+        lost = pa.table([pc.if_else(pc.equal(table["tel_id"], 3), None, table["image"])], names=["image"])
+        table = table.set_column(table.schema.get_field_index("image"), "image", lost["image"])
+    batch = table.combine_chunks().to_batches()[0]
+    found = ev.fetch(parameters(ev.from_table(pa.Table.from_batches([batch.slice(3)])), site))
+    usable = batch.slice(3).filter(batch.slice(3)["image"].is_valid())
+    assert found["tel_event_id"].to_pylist() == usable["tel_event_id"].to_pylist()
+    for sort in site.kinds:
+        tels = pa.array([t.tel_id for t in site.telescopes if t.kind == sort.name], pa.int16())
+        mine = usable.filter(pc.is_in(usable["tel_id"], tels))
+        options = {"picture": sort.picture, "boundary": sort.boundary}
+        wanted = add_parameters(mine, site.cameras(), options=options).select(MEASURED.names)
+        same = found.filter(pc.is_in(found["tel_id"], tels)).select(MEASURED.names)
+        for name in MEASURED.names:
+            assert np.array_equal(same[name].to_numpy(), wanted[name].to_numpy(), equal_nan=True)

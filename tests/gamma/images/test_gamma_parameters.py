@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from eventide.apps.gamma.cameras.camera import in_telescope_frame
 from eventide.apps.gamma.cleaning.tailcuts import tailcuts
 from eventide.apps.gamma.parameters.columns import GROUPS, column_names
-from eventide.apps.gamma.parameters.measure import measure, tailcut
+from eventide.apps.gamma.parameters.measure import measure, tailcut, tailcut_lists
 from eventide.errors import ConfigError, DataError
 
 EVERY = tuple(GROUPS)
@@ -218,3 +218,28 @@ def test_groups_are_chosen_and_ordered():
         measure(HEXAGONS, images, images[:, :5] > 0)
     with pytest.raises(DataError, match="peak times"):
         measure(HEXAGONS, images, images > 0, groups=["timing"])
+
+
+@given(batches(), st.integers(0, 3))
+def test_images_that_lie_anywhere_are_measured_there(given_batch, gap):
+    """Between, before and behind other values, in any order, twice; with numpy the same."""
+    made, images, _ = given_batch
+    wide = np.full((len(images), gap + made.pixels), 77.0, np.float32)
+    wide[:, gap:] = images
+    order = np.r_[np.arange(len(images))[::-1], np.arange(len(images))]
+    begins = order * wide.shape[1] + gap
+    found = tailcut_lists(made, wide.reshape(-1), begins, picture=5.0, boundary=3.0)
+    with without_compiler():
+        plain = tailcut_lists(made, wide.reshape(-1), begins, picture=5.0, boundary=3.0)
+    wanted = tailcut(made, images[order], picture=5.0, boundary=3.0)
+    for name, column in wanted.items():
+        assert np.array_equal(found[name], column, equal_nan=True), name
+        assert np.array_equal(plain[name], column, equal_nan=True), name
+
+
+@pytest.mark.parametrize("begins", [[-1], [1], [0, 61]])
+def test_images_beyond_the_values(begins):
+    with pytest.raises(DataError, match="do not lie within"):
+        tailcut_lists(HEXAGONS, np.zeros(61, np.float32), np.array(begins))
+    with pytest.raises(ConfigError, match="peak times"):
+        tailcut_lists(HEXAGONS, np.zeros(61, np.float32), np.array([0]), groups=["timing"])

@@ -17,7 +17,9 @@ import pyarrow.compute as pc
 
 from eventide.apps.gamma.following import Following
 from eventide.apps.gamma.gather import gathered
-from eventide.apps.gamma.images import add_parameters, parametrise
+from eventide.apps.gamma.images import parametrise
+from eventide.apps.gamma.numbers import numbers_of
+from eventide.apps.gamma.parameters.measure import STANDARD, tailcut_lists
 from eventide.apps.gamma.schema import DL1_IMAGE, DL2_EVENT, DL3_EVENT, MEASURED, TRIGGER
 from eventide.apps.gamma.site import Kind, Site, camera_of
 from eventide.apps.gamma.stereo.operator import POINTING
@@ -46,7 +48,6 @@ EXCLUDED = pa.schema([*TRIGGER, pa.field("reason", pa.string())])
 
 _NONE: Final = pa.schema([])
 _REASONS = pa.array(["no such telescope", "no image", "image of another camera", "no peak times", None], pa.string())
-_IMAGES = ("image", "peak_time")
 _FITS = len(_REASONS) - 1
 
 AVERAGES = ("hillas_width", "hillas_length", "obs_id", "aim_north", "aim_west", "aim_up")
@@ -162,18 +163,12 @@ def aimed(rows: Stream) -> Stream:
 
 def _aimed(batch: pa.RecordBatch) -> pa.RecordBatch:
     # In numpy: a Polars expression takes a millisecond however few rows there are, and these steps come at every batch.
-    alt, az = (np.radians(_numbers(batch, name)) for name in POINTING)
-    vector = {"aim_north": np.cos(alt) * np.cos(az), "aim_west": -np.cos(alt) * np.sin(az), "aim_up": np.sin(alt)}
+    alt, az = (np.radians(numbers_of(batch.column(name))) for name in POINTING)
+    level = np.cos(alt)
+    vector = {"aim_north": level * np.cos(az), "aim_west": -(level * np.sin(az)), "aim_up": np.sin(alt)}
     for name, values in vector.items():
         batch = batch.append_column(name, pa.array(values, mask=np.isnan(values)))
     return batch
-
-
-def _numbers(batch: pa.RecordBatch, name: str) -> np.ndarray:
-    """Return a column as float64, NaN for null."""
-    values = batch.column(name).cast(pa.float64(), safe=False).fill_null(np.nan)
-    out: np.ndarray = values.to_numpy(zero_copy_only=False)
-    return out
 
 
 ASTROMETRY = ("mean", "astropy")
@@ -240,7 +235,7 @@ def gamma_like(
 def _gamma_like(batch: pa.RecordBatch, *, cuts: Mapping[str, tuple[float, float]]) -> pa.RecordBatch:
     kept = np.asarray(batch.column("is_valid").fill_null(False))
     for name, (least, most) in {**cuts, "ra": (-math.inf, math.inf), "dec": (-math.inf, math.inf)}.items():
-        values = _numbers(batch, name)
+        values = numbers_of(batch.column(name))
         kept = kept & (values >= least) & (values <= most)  # NaN is in no range
     some = batch.filter(pa.array(kept, pa.bool_()))
     return some.append_column("time", some.column("event_time")).append_column("multiplicity", some.column("n_tels"))
@@ -307,50 +302,42 @@ def _need(schema: pa.Schema, *, timed: bool) -> None:
 def _measured(
     batch: pa.RecordBatch, *, site: Site, cleaning: Cleaning, schema: pa.Schema
 ) -> tuple[pa.RecordBatch, pa.Array]:
-    timed = cleaning.timed
-    _need(batch.schema, timed=timed)
-    used = {*schema.names, "image", *["peak_time"] * timed, *["noise"] * (cleaning.name == "nsb")}
-    aims = {name: pa.nulls(batch.num_rows, pa.float64()) for name in POINTING}
-    whole = pa.RecordBatch.from_pydict({**aims, **{n: batch.column(n) for n in batch.schema.names if n in used}})
-    fits = _reasons(whole, site, timed=timed).is_null()
-    tels = np.where(np.asarray(fits), whole.column("tel_id").fill_null(-1).to_numpy(), -1)
-    parts: list[pa.RecordBatch] = []
-    places: list[np.ndarray] = []
+    """Return the parameters of images that can be used, and which these are."""
+    _need(batch.schema, timed=cleaning.timed)
+    fits = _reasons(batch, site, timed=cleaning.timed).is_null()
+    tels = np.where(np.asarray(fits), batch.column("tel_id").fill_null(-1).to_numpy(), -1)
+    out = np.full((len(MEASURED), batch.num_rows), np.nan)
     for kind in site.kinds:
         at = np.flatnonzero(np.isin(tels, [t.tel_id for t in site.telescopes if t.kind == kind.name]))
-        if at.size or not parts:
-            parts.append(_of_kind(_taken(whole, at, kind), kind, site, cleaning=cleaning, schema=schema))
-            places.append(at)
-    both = pa.Table.from_batches(parts).combine_chunks()
-    back = np.argsort(np.concatenate(places), kind="stable")
-    made = both.take(pa.array(back)).combine_chunks().to_batches()[0] if both.num_rows else parts[0]
-    return made, fits
+        if at.size:
+            found = _of_kind(batch, at, kind, cleaning=cleaning)
+            for row, name in zip(out, MEASURED.names, strict=True):
+                row[at] = found[name]
+    values = dict(zip(MEASURED.names, map(pa.array, out), strict=True))
+    none = pa.nulls(batch.num_rows, pa.float64())
+    given = [values.get(f.name, batch.column(f.name) if f.name in batch.schema.names else none) for f in schema]
+    made = pa.RecordBatch.from_arrays([a.cast(f.type) for a, f in zip(given, schema, strict=True)], schema=schema)
+    return made if fits.true_count == len(fits) else made.filter(fits), fits
 
 
-def _taken(batch: pa.RecordBatch, at: np.ndarray, kind: Kind) -> pa.RecordBatch:
-    """Return the rows of a kind of telescopes; their images lie one behind the other."""
-    pixels = camera_of(kind).pixels
-    rest = [name for name in batch.schema.names if name not in _IMAGES]
-    out = batch.select(rest).take(pa.array(at))
-    for name in _IMAGES:
-        if name in batch.schema.names:
-            flat = pa.array(gathered(batch.column(name), at, pixels=pixels).ravel())
-            out = out.append_column(name, pa.FixedSizeListArray.from_arrays(flat, pixels))
-    return out
+def _of_kind(batch: pa.RecordBatch, at: np.ndarray, kind: Kind, *, cleaning: Cleaning) -> Mapping[str, np.ndarray]:
+    """Return the parameters of some images of one kind of telescopes."""
+    camera, options = camera_of(kind), cleaning.of(kind)
+    if cleaning == _TAILCUTS:
+        return tailcut_lists(camera, *_pixels(batch.column("image"), at), groups=STANDARD, **options)
+    if cleaning.name == "nsb" and "noise" in batch.schema.names:
+        options["pedestal_std"] = _deviations(batch.column("noise").take(pa.array(at)), camera.pixels)
+    images = gathered(batch.column("image"), at, pixels=camera.pixels)
+    times = gathered(batch.column("peak_time"), at, pixels=camera.pixels) if cleaning.timed else None
+    return parametrise(camera, images, times, cleaning=cleaning.name, options=options)
 
 
-def _of_kind(batch: pa.RecordBatch, kind: Kind, site: Site, *, cleaning: Cleaning, schema: pa.Schema) -> pa.RecordBatch:
-    camera = camera_of(kind)
-    options = cleaning.of(kind)
-    if "noise" in batch.schema.names:
-        options["pedestal_std"] = _deviations(batch.column("noise"), camera.pixels)
-    found = add_parameters(
-        batch,
-        {t.tel_id: camera for t in site.telescopes if t.kind == kind.name},
-        cleaning=cleaning.name,
-        options=options,
-    )
-    return found.select(schema.names).cast(schema)
+def _pixels(images: pa.Array, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values of all images, and where some of them begin."""
+    if not pa.types.is_list(images.type) or images.type.value_type != pa.float32():
+        images = images.cast(pa.list_(pa.float32()))
+    values: np.ndarray = images.values.to_numpy(zero_copy_only=False)
+    return values, images.offsets.to_numpy()[at].astype(np.int64)
 
 
 def _deviations(noise: pa.Array, pixels: int) -> np.ndarray:
@@ -364,7 +351,10 @@ def _deviations(noise: pa.Array, pixels: int) -> np.ndarray:
 
 def _on_sky(batch: pa.RecordBatch, *, site: Site, exact: bool) -> pa.RecordBatch:
     times = batch.column("event_time").cast(pa.int64()).to_numpy()
-    numbers = functools.partial(_numbers, batch)
+
+    def numbers(name: str) -> np.ndarray:
+        return numbers_of(batch.column(name))
+
     north, west, up = (numbers(f"aim_{n}") for n in ("north", "west", "up"))
     alt = np.degrees(np.arctan2(up, np.hypot(north, west)))
     az = np.degrees(np.arctan2(-west, north)) % 360.0

@@ -100,12 +100,12 @@ def calibrate(
     if have_compiler():
         from eventide.apps.gamma.calibration.extract_loops import extract_all
 
-        # No sum of neighbours can get beyond float32 then, and none of infinities be NaN.
-        most = float(np.abs(given.factor).max()) * (65535.0 + float(np.abs(given.pedestal).max()))
-        finite = waveforms.dtype == np.uint16 and most < 1e30
+        # The peak of a pixel itself is that of its neighbours if it has none.
+        table = np.ascontiguousarray(given.camera.table.T if beside else given.camera.table.T[:, :0])
+        weight = local_weight if beside else 1
         extract_all(
-            waveforms, -1 if gain is None else gain, limit, given.pedestal, given.factor, given.broken, finite, beside,
-            width, shift, local_weight, given.rate, np.ascontiguousarray(given.camera.table.T), correction,
+            waveforms, -1 if gain is None else gain, limit, given.pedestal, given.factor, given.broken,
+            _scale(given, waveforms, table.shape[1] + weight), width, shift, weight, given.rate, table, correction,
             given.time_shift, chosen, charge, time,
         )  # fmt: skip
     else:
@@ -124,6 +124,17 @@ def calibrate(
     for rows in (charge, time):
         mend(given.camera, rows, given.broken[0 if gain is None else gain])
     return Images(charge, time, chosen)
+
+
+def _scale(given: Readout, waveforms: Waveforms, terms: int) -> np.float32:
+    """Return a power of two by which sums of so many photo-electrons still fit 32 bits as whole numbers; 0 if none."""
+    if waveforms.dtype == np.uint16:
+        largest = 65535.0
+    else:
+        largest = float(max(abs(waveforms.min(initial=0)), abs(waveforms.max(initial=0))))
+    most = float(np.abs(given.factor).max(initial=0)) * (largest + float(np.abs(given.pedestal).max(initial=0))) * terms
+    # Within these bounds the products are neither cut off by float32 nor do they lose digits in it.
+    return np.float32(2.0 ** np.floor(np.log2(2.0**29 / most))) if 1e-20 < most < 1e20 else np.float32(0)
 
 
 def _waveforms(given: Readout, raw: npt.ArrayLike) -> Waveforms:

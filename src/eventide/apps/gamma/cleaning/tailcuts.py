@@ -77,9 +77,9 @@ def tailcuts(
     if have_compiler():
         from eventide.apps.gamma.cleaning.tailcuts_loops import tailcuts_all
 
-        tailcuts_all(
-            given, high, low, floor(high), least, bool(keep_isolated_pixels), camera.starts, camera.neighbours, masks
-        )
+        # Numbers without a sign: none could count from the end of an array, which would be looked at every time.
+        beside = camera.starts, camera.neighbours.view(np.uint32)
+        tailcuts_all(given, high, low, floor(high), least, bool(keep_isolated_pixels), *beside, masks)
         return masks
     for begin in range(0, len(given), _AT_ONCE):
         some = slice(begin, begin + _AT_ONCE)

@@ -77,7 +77,7 @@ def tailcuts_all(
     images: Any, high: Any, low: Any, floor: Any, least: int, isolated: bool, starts: Any, neighbours: Any, masks: Any
 ) -> None:
     """Set the pixels of many images that survive."""
-    top = np.empty(images.shape[1] + 1, np.int32)
+    top = np.empty(images.shape[1] + 1, np.uint32)
     marks = np.zeros(images.shape[1], np.bool_)
     for i in range(images.shape[0]):
         tailcuts_one(

@@ -184,7 +184,9 @@ class Forest:
             raise UsageError(msg, hint=f"give columns {', '.join(self.features)} in this order")
         with np.errstate(over="ignore"):
             table = np.ascontiguousarray(given, np.float32 if self.single else np.float64)
-        bad = ~np.isfinite(table).all(axis=1)
+        good = np.isfinite(table).all(axis=1)
+        whole = bool(good.all())
+        table = table if whole else table[good]
         out = np.zeros(table.shape[0])
         if have_compiler() if compiled is None else compiled:
             self._run(table, out)
@@ -194,13 +196,16 @@ class Forest:
         out += self.base
         with np.errstate(over="ignore"):
             out = _linked(out, self.link)
-        out[bad] = np.nan
-        return out
+        if whole:
+            return out
+        every = np.full(good.size, np.nan)
+        every[good] = out
+        return every
 
     def _run(self, table: npt.NDArray[Any], out: FloatArray) -> None:
         from eventide.apps.gamma.models.forest_loops import walk_few_loop, walk_loop
 
-        nodes = self.feature, self.threshold, self.kid, self.value
+        nodes = self.feature.view(np.uint32), self.threshold, self.kid.view(np.uint32), self.value
         roots, depths = self.starts[:-1], self.depths
         if table.shape[0] < _FEW:
             walk_few_loop(table, roots, int(depths.max()), *nodes, out)

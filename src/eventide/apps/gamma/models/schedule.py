@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from eventide.apps.gamma.models.forest import Forest
+from eventide.apps.gamma.numbers import numbers_of
 from eventide.errors import PipelineError, SchemaError, UsageError, near_names
 from eventide.model.batch import Int64Array
 from eventide.model.stream import Stream, origin
@@ -126,10 +127,7 @@ def score(stream: Stream, schedule: Schedule, *, by: str = "", features: Sequenc
             msg = f"the column {when!r} for score() holds {batch.schema.field(when).type}, not times of events"
             raise SchemaError(msg, hint="name a column of timestamp[ns, UTC]")
         times = batch.column(when).cast(pa.int64()).fill_null(MIN_TIME - 1).to_numpy()
-        table = [
-            batch.column(c).cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
-            for c in columns
-        ]
+        table = [numbers_of(batch.column(c)) for c in columns]
         said = schedule.predict(np.stack(table, axis=1), times) if batch.num_rows else np.empty(0)
         model = digests.take(pa.array(schedule.of(times) % (len(schedule.forests) + 1)))
         out = batch.append_column(schedule.name, pa.array(said, mask=np.isnan(said)))

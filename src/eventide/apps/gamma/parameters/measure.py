@@ -18,10 +18,10 @@ from eventide.apps.gamma.parameters.hillas import hillas
 from eventide.apps.gamma.parameters.leakage import leakage
 from eventide.apps.gamma.parameters.morphology import morphology
 from eventide.apps.gamma.parameters.statistics import statistics
-from eventide.errors import DataError
+from eventide.errors import ConfigError, DataError
 from eventide.kernel.compiled import have_compiler
 
-__all__ = ["STANDARD", "measure", "tailcut"]
+__all__ = ["STANDARD", "measure", "tailcut", "tailcut_lists"]
 
 BoolArray = npt.NDArray[np.bool_]
 Float32Array = npt.NDArray[np.float32]
@@ -147,19 +147,81 @@ def tailcut(
         )
         return measure(camera, images, masks, peak_times=peak_times, groups=wanted)
     given = as_images(camera, images)
-    high = as_thresholds(camera, picture, len(given), what="picture")
-    low = as_thresholds(camera, boundary, len(given), what="boundary")
+    begins = np.arange(len(given)) * camera.pixels
+    return tailcut_lists(
+        camera,
+        given.reshape(-1),
+        begins,
+        picture=picture,
+        boundary=boundary,
+        min_number_picture_neighbors=min_number_picture_neighbors,
+        keep_isolated_pixels=keep_isolated_pixels,
+        groups=wanted,
+    )
+
+
+def tailcut_lists(
+    camera: Camera,
+    values: Float32Array,
+    begins: npt.NDArray[np.int64],
+    *,
+    picture: Any = 10.0,
+    boundary: Any = 5.0,
+    min_number_picture_neighbors: int = 2,
+    keep_isolated_pixels: bool = False,
+    groups: Iterable[str] = STANDARD,
+) -> Columns:
+    """Do the same for images that lie anywhere in one array, without copying them.
+
+    Parameters
+    ----------
+    camera
+        Its pixels.
+    values
+        Photo-electrons of many images, float32.
+    begins
+        int64: where the pixels of each image begin.
+    picture, boundary, min_number_picture_neighbors, keep_isolated_pixels
+        As in `tailcuts`.
+    groups
+        As in `measure`, but none that needs peak times.
+
+    Raises
+    ------
+    DataError
+        An image does not lie within the values.
+    ConfigError
+        An option is out of its range, or a group needs peak times.
+
+    Examples
+    --------
+    >>> from eventide.apps.gamma.cameras.made import hexagonal
+    >>> values = np.array([0, 0, 30, 11, 12, 5, 0, 0, 0], np.float32)
+    >>> tailcut_lists(hexagonal(7, pitch=0.05), values, np.array([2]))["camera_frame_hillas_intensity"].tolist()
+    [58.0]
+    """
+    wanted = group_names(groups)
+    if {"timing", "peak_time"} & set(wanted):
+        msg = f"the groups {', '.join(wanted)} need peak times"
+        raise ConfigError(msg, hint="use tailcut(..., peak_times=...)")
+    flat = np.ascontiguousarray(values, np.float32)
+    if begins.size and not (begins.min() >= 0 and begins.max() + camera.pixels <= flat.size):
+        msg = f"images of {camera.pixels} pixels do not lie within {flat.size} values"
+        raise DataError(msg, hint="begins are the first places of images in the values")
+    high = as_thresholds(camera, picture, len(begins), what="picture")
+    low = as_thresholds(camera, boundary, len(begins), what="boundary")
     isolated = bool(keep_isolated_pixels)
     least = 0 if isolated else as_neighbours(min_number_picture_neighbors, "min_number_picture_neighbors")
-    out, places = _table(len(given), wanted)
+    out, places = _table(len(begins), wanted)
     if have_compiler():
-        _loops().clean_and_measure(given, high, low, floor(high), least, isolated, _arrays(camera), places, out)
+        _loops().clean_and_measure(flat, begins, high, low, floor(high), least, isolated, _arrays(camera), places, out)
     else:
-        for begin in range(0, len(given), _AT_ONCE):
+        for begin in range(0, len(begins), _AT_ONCE):
             some = slice(begin, begin + _AT_ONCE)
+            rows = flat[begins[some, None] + np.arange(camera.pixels)]
             tops, lows = (each[some] if len(each) > 1 else each for each in (high, low))
-            found = choose(camera, given[some], tops, low=lows, least=least, isolated=isolated)
-            _fill(camera, chosen(camera, given[some], found), places, out=out[:, some])
+            found = choose(camera, rows, tops, low=lows, least=least, isolated=isolated)
+            _fill(camera, chosen(camera, rows, found), places, out=out[:, some])
     return _columns(camera, wanted, out)
 
 
@@ -197,7 +259,7 @@ def _fill(camera: Camera, pixels: Chosen, places: npt.NDArray[np.int64], *, out:
 
 def _arrays(camera: Camera) -> tuple[npt.NDArray[Any], ...]:
     places = camera.x, camera.y, camera.area, camera.width
-    return (*places, camera.border_1, camera.border_2, camera.starts, camera.neighbours)
+    return (*places, camera.border_1, camera.border_2, camera.starts, camera.neighbours.view(np.uint32))
 
 
 def _loops() -> Any:

@@ -56,29 +56,31 @@ def measure_one(
 
 @compiled
 def clean_and_measure(
-    images: Any, high: Any, low: Any, floor: Any, least: int, isolated: bool, camera: Any, places: Any, out: Any
-) -> None:
-    """Clean each image by tail cuts and write its columns; no mask is kept."""
-    pixels = images.shape[1]
+    values: Any, begins: Any, high: Any, low: Any, floor: Any, least: int, isolated: bool, camera: Any, places: Any,
+    out: Any,
+) -> None:  # fmt: skip
+    """Clean each image by tail cuts and write its columns; no mask is kept. Image i lies from ``begins[i]`` on."""
+    pixels = camera[0].size
     starts, neighbours = camera[6], camera[7]
-    top, waiting, some = np.empty(pixels + 1, np.int32), np.empty(pixels, np.int32), np.empty(pixels + 8, np.int32)
+    top, waiting, some = np.empty(pixels + 1, np.uint32), np.empty(pixels, np.uint32), np.empty(pixels + 8, np.uint32)
     marks = np.zeros(pixels, np.bool_)
     mask = np.zeros((pixels + 7) // 8 * 8, np.bool_)
     words = mask.view(np.uint64)
-    for i in range(images.shape[0]):
+    for i in range(begins.size):
+        image = values[begins[i] : begins[i] + pixels]
         tailcuts_one(
-            images[i], high[i if high.shape[0] > 1 else 0], low[i if low.shape[0] > 1 else 0], floor, least, isolated,
+            image, high[i if high.shape[0] > 1 else 0], low[i if low.shape[0] > 1 else 0], floor, least, isolated,
             starts, neighbours, top, marks, mask,
         )  # fmt: skip
         count = listed(mask, words, some)
-        measure_one(images[i], some, count, camera, mask, waiting, places, out, i)
+        measure_one(image, some, count, camera, mask, waiting, places, out, i)
 
 
 @compiled
 def measure_masks(images: Any, masks: Any, camera: Any, places: Any, out: Any) -> None:
     """Write the columns of each image for the pixels of its mask."""
     pixels = images.shape[1]
-    waiting, some = np.empty(pixels, np.int32), np.empty(pixels + 8, np.int32)
+    waiting, some = np.empty(pixels, np.uint32), np.empty(pixels + 8, np.uint32)
     mask = np.zeros((pixels + 7) // 8 * 8, np.bool_)
     words = mask.view(np.uint64)
     for i in range(images.shape[0]):

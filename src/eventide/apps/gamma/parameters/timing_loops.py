@@ -6,125 +6,226 @@ from typing import Any
 
 import numpy as np
 
-from eventide.apps.gamma.parameters.sweep_loops import sort, sweep
+from eventide.apps.gamma.parameters.hillas_loops import hillas_one
+from eventide.apps.gamma.parameters.measure_loops import listed
+from eventide.apps.gamma.parameters.rest_loops import statistics_one
+from eventide.apps.gamma.parameters.sweep_loops import sort_along, sweep
 from eventide.kernel.compiled import compiled
 
-__all__ = ["fit_all"]
+__all__ = ["fit_all", "fit_images"]
 
-_SHARE, _STEPS = 0.85, 20
+_SHARE, _STEPS, _ROUNDS = 0.85, 20, 3
 _EPS = 4.440892098500626e-16
+_SAME = 1e-9
+_LESS = 1.0 - 1e-12
+_NEAR = 0.75
+_MOVES = 4  # more moves than this for each point, and merging is quicker than inserting
 
 
 @compiled
-def line(x: Any, y: Any, which: Any, count: int) -> Any:
-    """Return slope and intercept by least squares through the points that count."""
-    sx, sy = 0.0, 0.0
+def through_all(x: Any, y: Any) -> Any:
+    """Return the slope by least squares, and the sum of squares that it was divided by."""
+    sx, sy, sxx, sxy = 0.0, 0.0, 0.0, 0.0
     for k in range(x.size):
-        if which[k]:
-            sx += x[k]
-            sy += y[k]
-    mx, my = sx / count, sy / count
-    sxx, sxy = 0.0, 0.0
-    for k in range(x.size):
-        if which[k]:
-            dx = x[k] - mx
-            sxx += dx * dx
-            sxy += dx * (y[k] - my)
-    if not count * sxx >= _EPS:
-        return np.nan, np.nan
-    a = sxy / sxx
-    return a, my - a * mx
+        sx += x[k]
+        sy += y[k]
+        sxx += x[k] * x[k]
+        sxy += x[k] * y[k]
+    n = x.size
+    xx = sxx - sx * sx / n
+    return (sxy - sx * sy / n) / xx if n * xx >= _EPS else 0.0, xx
 
 
 @compiled
-def step(x: Any, y: Any, slope: float, h: Any, r: Any, order: Any, other: Any, which: Any) -> Any:
-    """Return the line through the h points that lie closest together for a slope, and the sum of their residuals."""
+def arrange(r: Any, x: Any, y: Any) -> None:
+    """Sort points by r; equal ones keep their order. From one line to the next few of them change places."""
+    n, moves = r.size, 0
+    for i in range(1, n):
+        v = r[i]
+        if r[i - 1] > v:
+            u, w = x[i], y[i]
+            j = i
+            while j > 0 and r[j - 1] > v:
+                r[j], x[j], y[j] = r[j - 1], x[j - 1], y[j - 1]
+                j -= 1
+            r[j], x[j], y[j] = v, u, w
+            moves += i - j
+            if moves > _MOVES * n:
+                merge(r, x, y)
+                return
+
+
+@compiled
+def merge(r: Any, x: Any, y: Any) -> None:
+    """Sort points by r; equal ones keep their order."""
+    order = np.arange(r.size)
+    sort_along(r.copy(), order)
+    r[:], x[:], y[:] = r[order], x[order], y[order]
+
+
+@compiled
+def step(x: Any, y: Any, r: Any, slope: float, h: int) -> Any:
+    """Return where the h points begin that lie closest together for a slope, once points are sorted by residual.
+
+    With it come slope, place in the middle and sum of squared residuals of the line through them.
+    """
     n = x.size
     for k in range(n):
         r[k] = y[k] - slope * x[k]
-        order[k] = k
-    sort(r, order, other, n)
-    middle = r[order[n // 2]]
+    arrange(r, x, y)
+    middle = r[n // 2]
     s1, s2 = 0.0, 0.0
     for k in range(h):
-        v = r[order[k]] - middle
+        v = r[k] - middle
         s1 += v
         s2 += v * v
     # Both ends of the run are sums from the first point on, as the twin has them.
     t1, t2, first = 0.0, 0.0, 0
     least = (s2 - t2) - (s1 - t1) * (s1 - t1) / h
     for k in range(n - h):
-        v = r[order[k]] - middle
+        v = r[k] - middle
         t1 += v
         t2 += v * v
-        v = r[order[k + h]] - middle
+        v = r[k + h] - middle
         s1 += v
         s2 += v * v
         spread = (s2 - t2) - (s1 - t1) * (s1 - t1) / h
         if spread < least:
             least, first = spread, k + 1
-    which[:] = False
+    # The line through their residuals, which corrects the slope.
+    sx, sv, sxx, sxv = 0.0, 0.0, 0.0, 0.0
     for k in range(first, first + h):
-        which[order[k]] = True
-    a, b = line(x, y, which, h)
-    if not np.isfinite(a):
-        return a, b, np.inf
-    error = 0.0
-    for k in range(n):
-        if which[k]:
-            d = y[k] - (x[k] * a + b)
-            error += d * d
-    return a, b, error
+        u, v = x[k], r[k] - middle
+        sx += u
+        sv += v
+        sxx += u * u
+        sxv += u * v
+    xx, xv = sxx - sx * sx / h, sxv - sx * sv / h
+    if not h * xx >= _EPS:
+        return first, np.nan, np.nan, np.inf
+    more = xv / xx
+    return first, slope + more, middle + (sv - more * sx) / h, least - xv * more
 
 
 @compiled
-def fit_one(x: Any, y: Any, starts: Any, exact: int, r: Any, order: Any, other: Any, which: Any, out: Any) -> None:
-    """Write slope, intercept, deviation of all points, and the sum that was minimised."""
+def improve(x: Any, y: Any, r: Any, slope: float, error: float, h: int) -> Any:
+    """Return slope and sum of the line to which further steps lead from one with that sum."""
+    for _ in range(_STEPS):
+        _, a, _, less = step(x, y, r, slope, h)
+        if not less < error * _LESS:
+            break
+        slope, error = a, less
+    return slope, error
+
+
+@compiled
+def finish(x: Any, y: Any, r: Any, slope: float, h: int, out: Any, i: int) -> None:
+    """Write slope, intercept, deviation of all points, and the sum that was minimised, of the line near a slope."""
+    first, a, b, error = step(x, y, r, slope, h)
+    if not np.isfinite(error):
+        return
+    total, some = 0.0, 0.0
+    for k in range(x.size):
+        d = y[k] - (x[k] * a + b)
+        total += d * d
+        if first <= k < first + h:
+            some += d * d
+    out[0, i], out[1, i], out[2, i], out[3, i] = a, b, np.sqrt(total / x.size), some
+
+
+@compiled
+def long_pairs(x: Any, y: Any, slopes: Any) -> None:
+    """Write the slopes between each point of one end and one of the other, ascending; infinite where there is none."""
+    half = slopes.size
+    for k in range(half):
+        dx = x[k + x.size - half] - x[k]
+        slopes[k] = (y[k + x.size - half] - y[k]) / dx if dx > 0.0 else np.inf
+    slopes[:] = np.sort(slopes)
+
+
+@compiled
+def fit_one(x: Any, y: Any, eighths: Any, exact: int, scratch: Any, out: Any, i: int) -> None:
+    """Write the four numbers of the line through a run of points."""
     n = x.size
     h: Any = np.int64(_SHARE * n)
-    which[:] = True
-    best_a, best_b, best = np.nan, np.nan, np.inf
-    for s in range(1 if n <= exact else starts.shape[0] + 1):
-        if n <= exact:
-            slope = sweep(x, y, h)
-        elif s == 0:
-            slope = line(x, y, which, n)[0]
-        else:
-            i = (starts[s - 1, 0] * n) >> 32
-            j = (starts[s - 1, 1] * (n - 1)) >> 32
-            if j >= i:
-                j += 1
-            dx = x[j] - x[i]
-            slope = (y[j] - y[i]) / dx if dx != 0.0 else 0.0
-        if not np.isfinite(slope):
-            slope = 0.0
-        kept_a, kept_b, kept = np.nan, np.nan, np.inf
-        for _ in range(_STEPS):
-            a, b, error = step(x, y, slope, h, r, order, other, which)
-            if not error < kept:
-                break
-            kept_a, kept_b, kept, slope = a, b, error, a
-        if kept < best:
-            best_a, best_b, best = kept_a, kept_b, kept
-    if not np.isfinite(best):
+    r, u, w, lines = scratch[0, :n], scratch[1, :n], scratch[2, :n], scratch[4:6, : eighths.size + 1]
+    u[:], w[:] = x, y
+    if n <= exact:
+        finish(u, w, r, sweep(x, y, h), h, out, i)
         return
-    total = 0.0
-    for k in range(n):
-        d = y[k] - (x[k] * best_a + best_b)
-        total += d * d
-    out[0], out[1], out[2], out[3] = best_a, best_b, np.sqrt(total / n), best
+    r[:] = x
+    arrange(r, u, w)
+    slopes = scratch[3, : n // 2]
+    long_pairs(u, w, slopes)
+    for s in range(eighths.size):
+        lines[0, s] = slopes[(eighths[s] * slopes.size) >> 3]
+        if not np.isfinite(lines[0, s]):
+            lines[0, s] = 0.0
+    lines[0, eighths.size], xx = through_all(x, y)
+    lines[0] = np.sort(lines[0])  # so that few points change places from one to the next
+    for s in range(lines.shape[1]):
+        _, lines[0, s], _, lines[1, s] = step(u, w, r, lines[0, s], h)
+    best_a, best = 0.0, np.inf
+    for _ in range(_ROUNDS):
+        which: Any = np.argmin(lines[1])
+        if not lines[1, which] < np.inf:
+            break
+        a, error = improve(u, w, r, lines[0, which], lines[1, which], h)
+        lines[1, which] = np.inf
+        for k in range(lines.shape[1]):
+            if abs(a - lines[0, k]) <= _SAME * abs(a):
+                lines[1, k] = np.inf
+        if error < best:
+            best_a, best = a, error
+    near = _NEAR * np.sqrt(max(best, 0.0) / (h * xx)) if xx > 0.0 and best < np.inf else 0.0
+    for more in (-near, near):
+        _, a, _, error = step(u, w, r, best_a + more, h)
+        if error < best * _LESS:
+            best_a, best = improve(u, w, r, a, error, h)
+    finish(u, w, r, best_a, h, out, i)
 
 
 @compiled
-def fit_all(x: Any, y: Any, runs: Any, starts: Any, exact: int, out: Any) -> None:
+def fit_all(x: Any, y: Any, runs: Any, eighths: Any, exact: int, out: Any) -> None:
     """Fit a line to each run of three points and more; what is written of the others stays as it is."""
-    most = 0
+    most = eighths.size + 1
     for i in range(runs.size - 1):
         most = max(most, runs[i + 1] - runs[i])
-    r = np.empty(most, np.float64)
-    order, other, which = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.bool_)
+    scratch = np.empty((6, most), np.float64)
     for i in range(runs.size - 1):
         begin, end = runs[i], runs[i + 1]
-        n = end - begin
-        if n > 2:
-            fit_one(x[begin:end], y[begin:end], starts, exact, r[:n], order[:n], other[:n], which[:n], out[i])
+        if end - begin > 2:
+            fit_one(x[begin:end], y[begin:end], eighths, exact, scratch, out, i)
+
+
+@compiled
+def fit_images(
+    images: Any, masks: Any, times: Any, camera: Any, eighths: Any, exact: int, lines: Any, statistics: Any
+) -> None:
+    """Fit a line to the times of the pixels of each mask, and write their statistics; nothing where there are no rows.
+
+    `lines` has four rows, those of `fit_all`.
+    """
+    x, y, area = camera[:3]
+    pixels = images.shape[1]
+    some = np.empty(pixels + 8, np.uint32)
+    mask = np.zeros((pixels + 7) // 8 * 8, np.bool_)
+    words = mask.view(np.uint64)
+    along, late, unused = np.empty(pixels, np.float64), np.empty(pixels, np.float64), np.empty((14, 1), np.float64)
+    scratch = np.empty((6, max(pixels, eighths.size + 1)), np.float64)
+    for i in range(images.shape[0]):
+        mask[:pixels] = masks[i]
+        count = listed(mask, words, some)
+        cx, cy, length, _, cos, sin, size = hillas_one(images[i], some, count, x, y, area, unused, 0)
+        if lines.shape[0] > 0 and length > 0.0:
+            n = 0
+            for k in range(count):
+                p = some[k]
+                if np.isfinite(times[i, p]):
+                    along[n] = (x[p] - cx) * cos + (y[p] - cy) * sin
+                    late[n] = times[i, p]
+                    n += 1
+            if n > 2:
+                fit_one(along[:n], late[:n], eighths, exact, scratch, lines, i)
+        if statistics.shape[0] > 0:
+            statistics_one(times[i], some, count, size == size, statistics, 0, i)

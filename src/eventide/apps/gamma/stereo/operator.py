@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from eventide.apps.gamma.building.whole import Gathering
 from eventide.apps.gamma.models.average import average
+from eventide.apps.gamma.numbers import numbers_of
 from eventide.apps.gamma.stereo.planes import Geometry, Images, reconstruct
 from eventide.apps.gamma.stereo.subarray import Subarray
 from eventide.errors import PipelineError, SchemaError
@@ -106,8 +107,7 @@ class Stereo:
         offsets = np.append(begins, ids.size)
 
         def column(name: str) -> FloatArray:
-            values = batch.column(name).cast(pa.float64(), safe=False).fill_null(np.nan)
-            out: FloatArray = values.to_numpy(zero_copy_only=False)[order]
+            out: FloatArray = numbers_of(batch.column(name))[order]
             return out
 
         position, radius = self.subarray.of(tels)

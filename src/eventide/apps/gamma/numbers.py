@@ -1,0 +1,30 @@
+"""A column of a batch as numbers, without a copy where there need be none."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+__all__ = ["numbers_of"]
+
+
+def numbers_of(column: pa.Array) -> npt.NDArray[np.float64]:
+    """Return a column as float64, NaN where it is null.
+
+    Parameters
+    ----------
+    column
+        Numbers of any type. A column of float64 without nulls is not copied: do not write to what is returned.
+
+    Examples
+    --------
+    >>> numbers_of(pa.array([1, None], pa.int16())).tolist()
+    [1.0, nan]
+    """
+    if column.type != pa.float64():
+        column = column.cast(pa.float64(), safe=False)
+    if column.null_count:
+        column = column.fill_null(np.nan)
+    made: npt.NDArray[np.float64] = column.to_numpy(zero_copy_only=False)
+    return made
