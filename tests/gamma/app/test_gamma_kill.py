@@ -25,7 +25,7 @@ from eventide.testing.same_results import table_hash
 KILLS = int(os.environ.get("EVENTIDE_GAMMA_KILLS", "8"))
 SECONDS = 30
 ENDS = ("parameters", "orphans", "duplicates", "late", "excluded")
-TOPICS = (*ENDS, "events", "gammas", "significance", "light_curve", "sky", "alerts")
+TOPICS = (*ENDS, "events", "gammas", "significance", "light_curve", "sky", "alerts", "monitors")
 
 NURSERY = """
 import os, signal, sys, time
@@ -121,7 +121,7 @@ def test_killed_at_random_it_finds_the_same(nursery, tmp_path):
     golden = topics(calm)
     images = ev.fetch(ev.read("log://images", log=str(calm / "log"), follow=False)).num_rows
     assert sum(golden[t].num_rows for t in ENDS) == images > 700
-    assert all(golden[t].num_rows > 3 for t in TOPICS), {t: golden[t].num_rows for t in TOPICS}
+    assert all(golden[t].num_rows > 0 for t in TOPICS), {t: golden[t].num_rows for t in TOPICS}
     hashes = {name: table_hash(table) for name, table in golden.items()}
     files = dl3(golden["gammas"], tmp_path / "dl3")
     assert sum(map(len, files.values())) > 10_000

@@ -26,8 +26,9 @@ class Following:
     Examples
     --------
     >>> import eventide as ev
+    >>> import pyarrow.compute as pc
     >>> def small(batch):
-    ...     kept = pa.array([True, False])
+    ...     kept = pc.less(batch.column("a"), 2)
     ...     return batch.filter(kept), kept
     >>> ev.fetch(ev.from_table({"a": [1, 2]}).map_batches(Following(small)))["a"].to_pylist()
     [1]
