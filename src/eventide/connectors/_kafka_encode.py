@@ -36,6 +36,7 @@ MESSAGES = pa.schema(
 )
 _TARGET_BYTES = 256 << 10
 _PIECES = 64
+"""Pieces of memory that are kept for values to come: no more than were held at one time for their commit."""
 _MILLISECOND = 1_000_000
 
 Int64s = npt.NDArray[np.int64]

@@ -28,6 +28,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from eventide.apps.gamma.dl3.times import moments
+from eventide.apps.gamma.numbers import numbers_of
 from eventide.apps.gamma.offline import astropy_for
 from eventide.errors import DataError, PipelineError, UsageError
 from eventide.model.batch import Int64Array, event_times
@@ -275,7 +276,7 @@ def add_radec(
     clock = events.time
 
     def add(batch: pa.RecordBatch) -> pa.RecordBatch:
-        alt, az = (batch.column(n).cast(pa.float64()).fill_null(np.nan).to_numpy() for n in names)
+        alt, az = (numbers_of(batch.column(n)) for n in names)
         found = place.to_sky_exact(event_times(batch, clock), alt, az, step=step)
         for name, values in zip(names.values(), found, strict=True):
             batch = batch.append_column(name, pa.array(values, mask=np.isnan(values)))

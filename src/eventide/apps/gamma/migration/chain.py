@@ -11,13 +11,14 @@ import functools
 import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from eventide.apps.gamma.building.operator import array_events
+from eventide.apps.gamma.following import Following
 from eventide.apps.gamma.images import add_parameters
 from eventide.apps.gamma.models.files import load
 from eventide.apps.gamma.models.schedule import Schedule, score
@@ -28,7 +29,6 @@ from eventide.apps.gamma.sources.prod3 import read_prod3, read_site
 from eventide.apps.gamma.sources.replay import Replay
 from eventide.apps.gamma.stereo.operator import POINTING, stereo
 from eventide.errors import ConfigError, near_names
-from eventide.model.batch import WATERMARK_COLUMN
 from eventide.model.pipeline import Pipeline
 from eventide.model.pipeline import pipeline as joined
 from eventide.model.stream import Stream, read
@@ -139,7 +139,7 @@ def chain(
     True
     """
     timed = images.event_time("time", lateness=how.lateness)
-    measured = timed.map_batches(_Measured(site, how), schema=_MEASURED, name="parameters")
+    measured = timed.map_batches(Following(_Measured(site, how)), schema=_MEASURED, name="parameters")
     rows = array_events(measured, window=how.window, min_tels=how.min_tels)
     logs: list[str] = []
     averages: list[str] = []
@@ -164,13 +164,12 @@ def _cut(cut: tuple[str, str, float]) -> pl.Expr:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """The function that cleans and measures; rows carry the watermark that their image met."""
+    """The function that cleans and measures; it says which rows it kept."""
 
     site: Site
     how: Chain
-    follows_rows: ClassVar[bool] = True
 
-    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def __call__(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.Array]:
         aims = {n: pa.nulls(batch.num_rows, pa.float64()) for n in POINTING}
         used = [n for n in (*TRIGGER.names, *POINTING, "image") if n in batch.schema.names]
         used += ["peak_time"] * (self.how.cleaning in _TIMED)
@@ -191,10 +190,9 @@ class _Measured:
         order = np.argsort(place, kind="stable")
         table = pa.Table.from_batches(parts).take(pa.array(order)).combine_chunks()
         made = table.to_batches()[0] if table.num_rows else parts[0]
-        mark = batch.schema.get_field_index(WATERMARK_COLUMN)
-        if mark < 0:
-            return made
-        return made.append_column(WATERMARK_COLUMN, batch.column(mark).take(pa.array(place[order])))
+        kept = np.zeros(batch.num_rows, bool)
+        kept[place] = True
+        return made, pa.array(kept)
 
     def _alike(self) -> Iterator[tuple[list[Telescope], dict[str, Any]]]:
         """Yield telescopes of one camera that are cleaned alike, and how."""

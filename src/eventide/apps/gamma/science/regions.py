@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from eventide.apps.gamma.numbers import numbers_of
 from eventide.errors import UsageError
 from eventide.model.stream import Stream
 
@@ -160,9 +161,7 @@ def add_regions(events: Stream, position: OnOff, *, name: str = "regions") -> St
     """
 
     def add(batch: pa.RecordBatch) -> pa.RecordBatch:
-        ra, dec, ra_pnt, dec_pnt = (
-            batch.column(n).cast(pa.float64()).fill_null(np.nan).to_numpy() for n in ("ra", "dec", "ra_pnt", "dec_pnt")
-        )
+        ra, dec, ra_pnt, dec_pnt = (numbers_of(batch.column(n)) for n in ("ra", "dec", "ra_pnt", "dec_pnt"))
         found = position.regions(ra, dec, ra_pnt=ra_pnt, dec_pnt=dec_pnt)
         return batch.append_column("region", pa.array(found))
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from eventide.apps.gamma.numbers import numbers_of
 from eventide.apps.gamma.science.significance import li_ma
 from eventide.errors import UsageError
 from eventide.kernel.histogram.axes import uniform
@@ -78,7 +79,7 @@ def sky_map(
     """
 
     def project(batch: pa.RecordBatch) -> pa.RecordBatch:
-        lon, lat = (batch.column(n).cast(pa.float64()).fill_null(np.nan).to_numpy() for n in ("ra", "dec"))
+        lon, lat = (numbers_of(batch.column(n)) for n in ("ra", "dec"))
         east, north = plane(lon, lat, ra0=ra, dec0=dec)
         out = batch.append_column("east", pa.array(east)).append_column("north", pa.array(north))
         return out
