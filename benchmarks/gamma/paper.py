@@ -11,7 +11,8 @@ out is compared first: the same rows for every repetition of an event, and from 
 The rate of a core is array events over processor time of the whole process, all threads, of a longer run minus one of a
 fifth of its length, so that start and end are left out. `durable` is from the durable log to a durable topic, exactly
 once, with a checkpoint every second, the input read for the second time. `two_lanes` is what a second lane gains, by
-the clock on the wall: meaningless on a machine with other load. The last line is one JSON object.
+the clock on the wall, and `two_processes` what two processes gain that share nothing, each with a run of one lane, in
+turn with the others: what the machine gives. Both mean nothing beside other load. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import cProfile
 import json
+import multiprocessing
 import os
 import platform
 import pstats
@@ -61,8 +63,8 @@ EVENTS = 50
 SPAN = EVENTS * 10_000_000
 """Array events in the file, and ns from their first to that of the next repetition."""
 
-TOGETHER = 20
-"""So many repetitions are a batch, and are appended to the log at a time."""
+TOGETHER = 60
+"""So many repetitions, 13,020 images, are a batch, and are appended to the log at a time."""
 
 
 def grown(random: np.random.Generator, rows: np.ndarray, leaves: int) -> Tree:
@@ -185,6 +187,41 @@ class Bench:
         return out
 
 
+def beside(data: Path, folder: str, length: int, begin: Any, took: Any) -> None:
+    """Run the chain in memory, one lane, whenever told; tell how long it took."""
+    bench = Bench(data, Path(folder), (length, 1))
+    bench.in_memory(length)
+    took.put(0.0)
+    while begin.get():
+        took.put(timed(lambda: bench.in_memory(length))["wall"])
+
+
+def gains(bench: Bench, data: Path, repeat: int) -> dict[str, float]:
+    """Return what a second lane, and a second process, gain: medians of turns."""
+    length = bench.lengths[0]
+    context = multiprocessing.get_context("spawn")
+    begin, took = context.SimpleQueue(), context.SimpleQueue()
+    folders = [str(bench.root / f"beside-{n}") for n in range(2)]
+    for folder in folders:
+        Path(folder).mkdir()
+    others = [context.Process(target=beside, args=(data, f, length, begin, took), daemon=True) for f in folders]
+    for other in others:
+        other.start()
+    for _ in others:
+        took.get()
+    lanes, processes = [], []
+    for _ in range(2 * repeat):
+        one, two = (timed(lambda k=k: bench.in_memory(length, k))["wall"] for k in (1, 2))
+        for _ in others:
+            begin.put(True)
+        both = max(took.get() for _ in others)
+        lanes.append(one / two)
+        processes.append(2 * one / both)
+    for _ in others:
+        begin.put(False)
+    return {"two_lanes": statistics.median(lanes), "two_processes": statistics.median(processes)}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, default=30_000, help="of the longer run")
@@ -194,10 +231,10 @@ def main() -> int:
     parser.add_argument("--folder", default=None, help="where the logs are made")
     given = parser.parse_args()
     events, repeat = (10_000, 1) if given.quick else (given.events, given.repeat)
-    long = max(5, events // EVENTS // TOGETHER)
+    long = max(3, events // EVENTS // TOGETHER)
     data = Path(os.environ["EVENTIDE_DATA"]) / "gamma" / "prod3"
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        bench = Bench(data, Path(folder), (long, long // 5))
+        bench = Bench(data, Path(folder), (long, max(1, long // 5)))
         count = bench.check()
         if given.profile:
             profile = cProfile.Profile()
@@ -208,9 +245,7 @@ def main() -> int:
             "memory": statistics.median(bench.rates(bench.in_memory, repeat, by="cpu")),
             "durable": statistics.median(bench.rates(bench.durable, repeat, by="cpu", after=bench.forget)),
         }
-        one, two = (bench.rates(lambda n, k=k: bench.in_memory(n, k), repeat, by="wall") for k in (1, 2))
-    found["two_lanes"] = statistics.median(two) / statistics.median(one)
-    found["memory_wall"] = statistics.median(one)
+        found |= gains(bench, data, repeat)
     print(
         json.dumps(
             {

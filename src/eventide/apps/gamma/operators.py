@@ -12,10 +12,10 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eventide.apps.gamma.following import Following
 from eventide.apps.gamma.gather import gathered
 from eventide.apps.gamma.images import parametrise
 from eventide.apps.gamma.numbers import numbers_of
@@ -24,6 +24,7 @@ from eventide.apps.gamma.schema import DL1_IMAGE, DL2_EVENT, DL3_EVENT, MEASURED
 from eventide.apps.gamma.site import Kind, Site, camera_of
 from eventide.apps.gamma.stereo.operator import POINTING
 from eventide.errors import ConfigError, SchemaError, near_names
+from eventide.model.row_wise import RowWise
 from eventide.model.stream import Stream
 
 __all__ = [
@@ -101,8 +102,8 @@ def unfit(images: Stream, site: Site, *, cleaning: Cleaning = _TAILCUTS) -> Stre
     >>> set(ev.fetch(unfit(ev.from_table(images), made(4)))["reason"].to_pylist())
     {'no such telescope'}
     """
-    function = functools.partial(_unfit, site=site, timed=cleaning.timed)
-    return images.map_batches(function, schema=EXCLUDED, name="unfit")
+    function = functools.partial(_unfit, known=_known(site), timed=cleaning.timed)
+    return images.map_batches(RowWise(function), schema=EXCLUDED, name="unfit")
 
 
 def parameters(
@@ -145,8 +146,8 @@ def parameters(
         empty = np.zeros((0, camera.pixels), np.float32)
         parametrise(camera, empty, empty, cleaning=cleaning.name, options=cleaning.of(kind))
     schema = pa.schema([*PARAMETERS, *more])
-    function = functools.partial(_measured, site=site, cleaning=cleaning, schema=schema)
-    return images.map_batches(Following(function), schema=schema, name="parameters")
+    function = functools.partial(_measured, site=site, known=_known(site), cleaning=cleaning, schema=schema)
+    return images.map_batches(RowWise(function, in_parts=True), schema=schema, name="parameters")
 
 
 def aimed(rows: Stream) -> Stream:
@@ -158,17 +159,17 @@ def aimed(rows: Stream) -> Stream:
     >>> ev.fetch(aimed(ev.from_table({POINTING[0]: [90.0], POINTING[1]: [0.0]})))["aim_up"].to_pylist()
     [1.0]
     """
-    return rows.map_batches(_aimed, name="aim")
+    return rows.map_batches(RowWise(_aimed), name="aim")
 
 
-def _aimed(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _aimed(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, None]:
     # In numpy: a Polars expression takes a millisecond however few rows there are, and these steps come at every batch.
     alt, az = (np.radians(numbers_of(batch.column(name))) for name in POINTING)
     level = np.cos(alt)
     vector = {"aim_north": level * np.cos(az), "aim_west": -(level * np.sin(az)), "aim_up": np.sin(alt)}
     for name, values in vector.items():
         batch = batch.append_column(name, pa.array(values, mask=np.isnan(values)))
-    return batch
+    return batch, None
 
 
 ASTROMETRY = ("mean", "astropy")
@@ -198,7 +199,7 @@ def on_sky(events: Stream, site: Site, *, astrometry: str = "mean") -> Stream:
         msg = f"there is no astrometry {astrometry!r}"
         raise ConfigError(msg, hint=near_names(astrometry, ASTROMETRY))
     function = functools.partial(_on_sky, site=site, exact=astrometry == "astropy")
-    return events.map_batches(function, schema=DL2_EVENT, name="sky")
+    return events.map_batches(RowWise(function, in_parts=True), schema=DL2_EVENT, name="sky")
 
 
 def gamma_like(
@@ -229,16 +230,18 @@ def gamma_like(
     cuts = {"mean_width": (-math.inf, width), "mean_length": (-math.inf, length)}
     if gammaness is not None:
         cuts = {"gammaness": (gammaness, math.inf)}
-    return events.map_batches(functools.partial(_gamma_like, cuts=cuts), name=name)
+    return events.map_batches(RowWise(functools.partial(_gamma_like, cuts=cuts)), name=name)
 
 
-def _gamma_like(batch: pa.RecordBatch, *, cuts: Mapping[str, tuple[float, float]]) -> pa.RecordBatch:
+def _gamma_like(batch: pa.RecordBatch, *, cuts: Mapping[str, tuple[float, float]]) -> tuple[pa.RecordBatch, pa.Array]:
     kept = np.asarray(batch.column("is_valid").fill_null(False))
     for name, (least, most) in {**cuts, "ra": (-math.inf, math.inf), "dec": (-math.inf, math.inf)}.items():
         values = numbers_of(batch.column(name))
         kept = kept & (values >= least) & (values <= most)  # NaN is in no range
-    some = batch.filter(pa.array(kept, pa.bool_()))
-    return some.append_column("time", some.column("event_time")).append_column("multiplicity", some.column("n_tels"))
+    rows = pa.array(kept, pa.bool_())
+    some = batch.filter(rows)
+    some = some.append_column("time", some.column("event_time")).append_column("multiplicity", some.column("n_tels"))
+    return some, rows
 
 
 def dl3(events: Stream, *, name: str = "dl3-event") -> Stream:
@@ -256,29 +259,59 @@ def only(rows: Stream, names: Sequence[str], *, name: str) -> Stream:
     ['b']
     """
     wanted = list(names)
-    return rows.map_batches(lambda batch: batch.select(wanted), name=name)
+    return rows.map_batches(RowWise(lambda batch: (batch.select(wanted), None)), name=name)
 
 
-def _unfit(batch: pa.RecordBatch, *, site: Site, timed: bool) -> pa.RecordBatch:
+class _Known(NamedTuple):
+    """The telescopes of an array, in order: numbers, the place of each one's kind, and pixels of its camera."""
+
+    tels: npt.NDArray[np.int64]
+    kinds: npt.NDArray[np.int64]
+    pixels: npt.NDArray[np.int64]
+
+    def places(self, batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Return the place of each row's telescope, and which rows have one that is known."""
+        tel = batch.column("tel_id").cast(pa.int64()).fill_null(-1).to_numpy()
+        place = np.minimum(np.searchsorted(self.tels, tel), self.tels.size - 1)
+        return place, self.tels[place] == tel
+
+
+def _known(site: Site) -> _Known:
+    places = {kind.name: number for number, kind in enumerate(site.kinds)}
+    every = sorted((t.tel_id, places[t.kind]) for t in site.telescopes)
+    pixels = [camera_of(kind).pixels for kind in site.kinds]
+    tels, kinds = (np.array(column, np.int64) for column in zip(*every, strict=True))
+    return _Known(tels, kinds, np.array(pixels, np.int64)[kinds])
+
+
+def _unfit(batch: pa.RecordBatch, *, known: _Known, timed: bool) -> tuple[pa.RecordBatch, pa.Array]:
     _need(batch.schema, timed=timed)
-    reasons = _reasons(batch, site, timed=timed)
-    arrays = [*(batch.column(name) for name in TRIGGER.names), reasons]
-    small = pa.RecordBatch.from_arrays(arrays, schema=EXCLUDED)
-    return small.filter(reasons.is_valid())
+    reasons = _reasons(batch, *known.places(batch), known=known, timed=timed)
+    bad = np.flatnonzero(reasons != _FITS)
+    some = batch.select(TRIGGER.names).take(pa.array(bad))
+    told = _REASONS.take(pa.array(reasons[bad]))
+    return pa.RecordBatch.from_arrays([*some.columns, told], schema=EXCLUDED), pa.array(reasons != _FITS)
 
 
-def _reasons(batch: pa.RecordBatch, site: Site, *, timed: bool) -> pa.Array:
-    """Return why each image cannot be used, null where it can."""
-    known = np.array(sorted(t.tel_id for t in site.telescopes))
-    pixels = np.array([c.pixels for _, c in sorted(site.cameras().items())])
-    tel = batch.column("tel_id").cast(pa.int64()).fill_null(-1).to_numpy()
-    place = np.minimum(np.searchsorted(known, tel), known.size - 1)
+def _reasons(
+    batch: pa.RecordBatch,
+    place: npt.NDArray[np.int64],
+    there: npt.NDArray[np.bool_],
+    *,
+    known: _Known,
+    timed: bool,
+) -> npt.NDArray[np.int8]:
+    """Return why each image cannot be used, as a place in `_REASONS`; `_FITS` where it can."""
+    pixels = known.pixels[place]
     length, holes = _whole(batch.column("image"))
-    wrong = [known[place] != tel, length < 0, (length != pixels[place]) | holes]
+    wrong = [~there, length < 0, (length != pixels) | holes]
     if timed:
         length, holes = _whole(batch.column("peak_time"))
-        wrong.append((length != pixels[place]) | holes)
-    return _REASONS.take(pa.array(np.select(wrong, range(len(wrong)), _FITS)))
+        wrong.append((length != pixels) | holes)
+    out = np.full(batch.num_rows, _FITS, np.int8)
+    for reason in reversed(range(len(wrong))):
+        out[wrong[reason]] = reason
+    return out
 
 
 def _whole(lists: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -300,15 +333,16 @@ def _need(schema: pa.Schema, *, timed: bool) -> None:
 
 
 def _measured(
-    batch: pa.RecordBatch, *, site: Site, cleaning: Cleaning, schema: pa.Schema
+    batch: pa.RecordBatch, *, site: Site, known: _Known, cleaning: Cleaning, schema: pa.Schema
 ) -> tuple[pa.RecordBatch, pa.Array]:
     """Return the parameters of images that can be used, and which these are."""
     _need(batch.schema, timed=cleaning.timed)
-    fits = _reasons(batch, site, timed=cleaning.timed).is_null()
-    tels = np.where(np.asarray(fits), batch.column("tel_id").fill_null(-1).to_numpy(), -1)
+    place, there = known.places(batch)
+    fits = _reasons(batch, place, there, known=known, timed=cleaning.timed) == _FITS
+    kinds = np.where(fits, known.kinds[place], -1)
     out = np.full((len(MEASURED), batch.num_rows), np.nan)
-    for kind in site.kinds:
-        at = np.flatnonzero(np.isin(tels, [t.tel_id for t in site.telescopes if t.kind == kind.name]))
+    for number, kind in enumerate(site.kinds):
+        at = np.flatnonzero(kinds == number)
         if at.size:
             found = _of_kind(batch, at, kind, cleaning=cleaning)
             for row, name in zip(out, MEASURED.names, strict=True):
@@ -316,8 +350,9 @@ def _measured(
     values = dict(zip(MEASURED.names, map(pa.array, out), strict=True))
     none = pa.nulls(batch.num_rows, pa.float64())
     given = [values.get(f.name, batch.column(f.name) if f.name in batch.schema.names else none) for f in schema]
-    made = pa.RecordBatch.from_arrays([a.cast(f.type) for a, f in zip(given, schema, strict=True)], schema=schema)
-    return made if fits.true_count == len(fits) else made.filter(fits), fits
+    arrays = [a if a.type == f.type else a.cast(f.type) for a, f in zip(given, schema, strict=True)]
+    made, rows = pa.RecordBatch.from_arrays(arrays, schema=schema), pa.array(fits)
+    return made if fits.all() else made.filter(rows), rows
 
 
 def _of_kind(batch: pa.RecordBatch, at: np.ndarray, kind: Kind, *, cleaning: Cleaning) -> Mapping[str, np.ndarray]:
@@ -349,7 +384,7 @@ def _deviations(noise: pa.Array, pixels: int) -> np.ndarray:
     return np.where(np.isfinite(out) & (out > 0), out, 0.0)
 
 
-def _on_sky(batch: pa.RecordBatch, *, site: Site, exact: bool) -> pa.RecordBatch:
+def _on_sky(batch: pa.RecordBatch, *, site: Site, exact: bool) -> tuple[pa.RecordBatch, None]:
     times = batch.column("event_time").cast(pa.int64()).to_numpy()
 
     def numbers(name: str) -> np.ndarray:
@@ -378,4 +413,4 @@ def _on_sky(batch: pa.RecordBatch, *, site: Site, exact: bool) -> pa.RecordBatch
     for field in DL2_EVENT:
         given = batch.column(field.name) if field.name in batch.schema.names else none
         arrays.append(columns.get(field.name, given).cast(field.type))
-    return pa.RecordBatch.from_arrays(arrays, schema=DL2_EVENT)
+    return pa.RecordBatch.from_arrays(arrays, schema=DL2_EVENT), None

@@ -26,7 +26,6 @@ import pyarrow as pa
 from eventide.apps._log_options import log_options
 from eventide.apps.gamma.building.operator import array_events
 from eventide.apps.gamma.building.triggered import triggered_events
-from eventide.apps.gamma.following import Following
 from eventide.apps.gamma.models.files import load
 from eventide.apps.gamma.models.schedule import Schedule, score
 from eventide.apps.gamma.operators import (
@@ -58,6 +57,7 @@ from eventide.apps.gamma.stereo.operator import stereo
 from eventide.errors import ConfigError, near_names
 from eventide.model.pipeline import Pipeline
 from eventide.model.pipeline import pipeline as joined
+from eventide.model.row_wise import RowWise
 from eventide.model.stream import Stream, read
 
 __all__ = ["Analysis", "Results", "analyse", "pipeline"]
@@ -377,7 +377,7 @@ def _marked(rows: Stream, *, usable: bool) -> Stream:
     def mark(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, None]:
         return batch.select(names).append_column("usable", pa.array(np.full(batch.num_rows, usable))), None
 
-    return rows.map_batches(Following(mark), name="usable-images" if usable else "other-images")
+    return rows.map_batches(RowWise(mark), name="usable-images" if usable else "other-images")
 
 
 def _gammas(events: Stream, how: Analysis, *, prefix: str = "") -> Stream:
@@ -415,12 +415,12 @@ def _images(timed: Stream, how: Analysis, slow: SlowControl) -> tuple[Stream, li
 def _telescopes(rows: Stream) -> Stream:
     """Return `DL2_TEL`: null where there is no model."""
 
-    def filled(batch: pa.RecordBatch) -> pa.RecordBatch:
+    def filled(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, None]:
         none = pa.nulls(batch.num_rows, pa.float64())
         arrays = [batch.column(f.name) if f.name in batch.schema.names else none for f in DL2_TEL]
-        return pa.RecordBatch.from_arrays(arrays, schema=DL2_TEL)
+        return pa.RecordBatch.from_arrays(arrays, schema=DL2_TEL), None
 
-    return rows.map_batches(filled, schema=DL2_TEL, name="telescopes")
+    return rows.map_batches(RowWise(filled), schema=DL2_TEL, name="telescopes")
 
 
 def _model(name: str, path: str) -> Schedule | None:

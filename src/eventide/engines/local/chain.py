@@ -16,7 +16,7 @@ from eventide.errors import EventideError, RunError, SchemaError
 from eventide.model.batch import WATERMARK_COLUMN, visible
 from eventide.model.graph import Filter, MapBatches, Project
 
-__all__ = ["Stage", "map_stage", "polars_stage"]
+__all__ = ["MapStage", "Stage", "polars_stage"]
 
 Stage: TypeAlias = Callable[[pa.RecordBatch], list[pa.RecordBatch]]
 
@@ -90,8 +90,8 @@ def _filter_stage(predicate: pl.Expr, counts: Counts, where: str) -> Stage:  # t
     return stage
 
 
-def map_stage(node: MapBatches, schema: pa.Schema, *, counts: Counts, label: str, where: str) -> Stage:
-    """Return a user's function with its result checked against the schema that was found.
+class MapStage:
+    """A user's function with its result checked against the schema that was found.
 
     Parameters
     ----------
@@ -104,26 +104,37 @@ def map_stage(node: MapBatches, schema: pa.Schema, *, counts: Counts, label: str
     where
         The node's name, for errors.
     """
-    function = node.function
-    # Of a function that is not ours nobody knows which row of the result comes from which row.
-    follows = bool(getattr(function, "follows_rows", False))
-    counts.changed[label] = 0
 
-    def stage(batch: pa.RecordBatch) -> list[pa.RecordBatch]:
-        if not follows and batch.schema.get_field_index(WATERMARK_COLUMN) >= 0:
+    def __init__(self, node: MapBatches, schema: pa.Schema, *, counts: Counts, label: str, where: str) -> None:
+        self._function, self._schema, self._where = node.function, schema, where
+        # Of a function that is not ours nobody knows which row of the result comes from which row.
+        self._follows = bool(getattr(node.function, "follows_rows", False))
+        self.in_parts = bool(getattr(node.function, "in_parts", False))
+        self._counts, self._label = counts, label
+        counts.changed[label] = 0
+
+    def __call__(self, batch: pa.RecordBatch) -> list[pa.RecordBatch]:
+        """Return what the function makes of a batch."""
+        made = self.make(batch)
+        self.count(sum(b.num_rows for b in made) - batch.num_rows)
+        return made
+
+    def make(self, batch: pa.RecordBatch) -> list[pa.RecordBatch]:
+        """Return what the function makes of a batch, uncounted."""
+        if not self._follows and batch.schema.get_field_index(WATERMARK_COLUMN) >= 0:
             batch = batch.select(visible(batch.schema).names)
         try:
-            made = function(batch)
+            made = self._function(batch)
         except EventideError:
             raise
         except Exception as error:
-            raise _failed(error, where) from error
+            raise _failed(error, self._where) from error
         batches = [] if made is None else made if isinstance(made, list) else [made]
-        fitting = [_fit(b, schema, where) for b in batches]
-        counts.changed[label] = counts.changed.get(label, 0) + sum(b.num_rows for b in fitting) - batch.num_rows
-        return fitting
+        return [_fit(b, self._schema, self._where) for b in batches]
 
-    return stage
+    def count(self, more: int) -> None:
+        """Count how many more rows than it was given the function returned."""
+        self._counts.changed[self._label] = self._counts.changed.get(self._label, 0) + more
 
 
 def _fit(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from eventide.engines.local.spare import Spare
+from eventide.engines.local.split import Ahead, SplitStage
 from eventide.engines.local.times import Times
 from eventide.model.protocols import Chunk, Position, Source, SourceReader
 from eventide.retry import Circuit, RetryPolicy
@@ -21,7 +23,10 @@ _WAIT = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What a feed brings: chunks, their bytes and when they came (`time.perf_counter`); or the end, or an error."""
+    """What a feed brings: chunks, their bytes and when they came (`time.perf_counter`); or the end, or an error.
+
+    `ahead` has for each chunk what has been begun of it, and nothing where work is not begun early.
+    """
 
     read: str
     chunks: tuple[Chunk, ...] = ()
@@ -29,6 +34,7 @@ class Item:
     error: BaseException | None = None
     size: int = 0
     arrived: float = 0.0
+    ahead: tuple[Ahead | None, ...] = ()
 
 
 WAKE = Item("")
@@ -59,6 +65,8 @@ class Feed:
         How a failed read is tried again.
     spare
         Work for the time in which the queue is full.
+    early
+        What may be begun of a batch before its turn comes.
     """
 
     def __init__(
@@ -73,6 +81,7 @@ class Feed:
         max_bytes: int = 1 << 26,
         policy: RetryPolicy | None = None,
         spare: Spare | None = None,
+        early: SplitStage | None = None,
     ) -> None:
         self.read = read
         self.reader: SourceReader = source.open(positions)
@@ -86,7 +95,7 @@ class Feed:
         self._stop = threading.Event()
         self._swap = threading.Lock()  # held while the reader is replaced, and while the loop asks it something
         self._room = threading.Condition()
-        self._spare = spare
+        self._spare, self._early = spare, early
         if spare is not None:
             spare.attend(self._notify)
         self._waiting_items = self._waiting_bytes = 0
@@ -146,7 +155,8 @@ class Feed:
                     self._items.put(Item(self.read, finished=True))
                     return
                 size = sum(c.batch.nbytes + sum(len(b.data) for b in c.bad) for c in chunks)
-                item = Item(self.read, tuple(chunks), size=size, arrived=arrived)
+                ahead = () if self._early is None else tuple(self._early.begin(c.batch) for c in chunks)
+                item = Item(self.read, tuple(chunks), size=size, arrived=arrived, ahead=ahead)
                 for chunk in chunks:
                     self._positions[chunk.partition] = chunk.position
                 self._make_room(size)
@@ -163,15 +173,16 @@ class Feed:
 
     def _make_room(self, size: int) -> None:
         """Wait until so many bytes may wait too, and do other work meanwhile."""
-        while True:
-            with self._room:
-                self._room.wait_for(lambda: self._has_room(size) or self._spare)
-                if self._has_room(size):
-                    self._waiting_items += 1
-                    self._waiting_bytes += size
-                    return
-            if self._spare is not None:
-                self._spare.help()
+        with contextlib.nullcontext() if self._spare is None else self._spare.idle():
+            while True:
+                with self._room:
+                    self._room.wait_for(lambda: self._has_room(size) or self._spare)
+                    if self._has_room(size):
+                        self._waiting_items += 1
+                        self._waiting_bytes += size
+                        return
+                if self._spare is not None:
+                    self._spare.help()
 
     def _has_room(self, size: int) -> bool:
         if not self._waiting_items or self._stop.is_set():

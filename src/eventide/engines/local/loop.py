@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import threading
 import time
@@ -21,6 +22,7 @@ from eventide.engines.local.plan import Plan
 from eventide.engines.local.requests import Requests
 from eventide.engines.local.result import Progress, RunResult
 from eventide.engines.local.savepoints import owner as savepoint_owner
+from eventide.engines.local.split import Ahead, quick_turns
 from eventide.engines.local.tasks import Flow, Saved, send
 from eventide.errors import CheckpointError, EventideError, RunError
 from eventide.model.machine import MAIN
@@ -117,7 +119,8 @@ class Loop:
         self._begun = time.monotonic()
         try:
             self._open()
-            self._work()
+            with quick_turns() if self._plan.splits else contextlib.nullcontext():
+                self._work()
             self._metrics.enter("stopping")
             ended = len(self._finished) == len(self._plan.sources)
             self._done(self._checkpoints.poll(wait=True))
@@ -196,6 +199,7 @@ class Loop:
                 max_bytes=self._options.queue_bytes,
                 policy=self._options.retry_policy,
                 spare=self._plan.spare,
+                early=self._plan.early.get(label),
             )
             self._positions[label] = feed.positions
             self._began.setdefault(label, feed.positions)
@@ -282,12 +286,12 @@ class Loop:
             self._finished.add(item.read)
             send(self._plan.entries[item.read], Flow(None, MAX_TIME, self._clock(), end=True))
             return
-        for chunk in item.chunks:
-            self._chunk(item.read, chunk)
+        for chunk, ahead in itertools.zip_longest(item.chunks, item.ahead):
+            self._chunk(item.read, chunk, ahead)
         self._feeds[item.read].taken(item)
 
-    def _chunk(self, read: str, chunk: Chunk) -> None:
-        self._plan.reads[read].take(chunk, self._clock())
+    def _chunk(self, read: str, chunk: Chunk, ahead: Ahead | None) -> None:
+        self._plan.reads[read].take(chunk, self._clock(), ahead)
         self._positions[read][chunk.partition] = chunk.position
 
     def _clock(self) -> int:

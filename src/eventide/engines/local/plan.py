@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from eventide import registry
-from eventide.engines.local.chain import Stage, map_stage, polars_stage
+from eventide.engines.local.chain import MapStage, Stage, polars_stage
 from eventide.engines.local.counts import Counts
 from eventide.engines.local.lanes import Lane, Workers, shares
 from eventide.engines.local.ledger import Ledger
 from eventide.engines.local.options import LocalOptions
 from eventide.engines.local.quarantine import Quarantine
 from eventide.engines.local.spare import Spare
+from eventide.engines.local.split import SplitStage
 from eventide.engines.local.tasks import (
     AssignTask,
     ChainTask,
@@ -50,7 +52,7 @@ from eventide.model.pipeline import Pipeline
 from eventide.model.protocols import Sink, Source
 from eventide.model.schema import Schemas, infer, keys_of
 from eventide.model.state import ALL_GROUPS
-from eventide.model.time import MIN_TIME
+from eventide.model.time import EVENT_TIME, MIN_TIME
 from eventide.model.trigger import listens
 
 __all__ = ["Plan", "plan"]
@@ -86,6 +88,10 @@ class Plan:
         Whether anything listens to the processing-time clock.
     queries
         Whether a Polars query is run, whose fixed cost wants large batches.
+    splits
+        Whether threads share the rows of a batch in some chain.
+    early
+        By label of a read, what may be begun of its batches before their turn comes.
     """
 
     pipeline: Pipeline
@@ -100,6 +106,8 @@ class Plan:
     spare: Spare = field(default_factory=lambda: Spare(1, Workers(1)))
     ticks: bool = False
     queries: bool = False
+    splits: bool = False
+    early: dict[str, SplitStage] = field(default_factory=dict)
 
     def ledger(self) -> Ledger:
         """Return what every operator has counted up to now, and before the checkpoint that the run goes on from."""
@@ -146,8 +154,9 @@ def plan(pipeline: Pipeline, options: LocalOptions, *, dry: bool = False, quaran
     if dry:
         return out
     stateful = any(isinstance(n, Window | Join | Process) for n in nodes)
-    lanes = options.lane_count if stateful else 1
-    out.workers = Workers(max(lanes - 1, options.key_lanes) if stateful else 1)
+    parted = any(isinstance(n, MapBatches) and getattr(n.function, "in_parts", False) for n in nodes)
+    lanes = options.lane_count if stateful or parted else 1
+    out.workers = Workers(max(lanes if parted else lanes - 1, options.key_lanes) if lanes > 1 else 1)
     out.spare = Spare(lanes, out.workers)
     try:
         _Builder(out, options, sinks).build()
@@ -210,6 +219,9 @@ class _Builder:
                 self._read(node)
             elif not self._follows_chain(node):
                 self._make(node)
+        for node in self.plan.pipeline.nodes:
+            if isinstance(node, AssignTime):
+                self._early(node)
         ordered = [n for n in self.plan.pipeline.nodes if id(n) in self.made]
         self.plan.tasks = {self.made[id(n)].counts.label: self.made[id(n)] for n in ordered}
         for node in ordered:
@@ -220,6 +232,18 @@ class _Builder:
         label = self.labels[id(node)]
         targets = self.plan.entries[label] = self._targets(node, MAIN)
         self.plan.reads[label] = ReadTask(Counts(label, "Read"), self.plan.quarantine.put, targets)
+
+    def _early(self, node: AssignTime) -> None:
+        """See whether work on batches of a read may be begun early: where they come to it as they were read."""
+        read = node.input.node
+        told = isinstance(read, Read) and self._schema(node.input).field(node.event_time.column).type == EVENT_TIME
+        if not told or len(self.users[id(read), MAIN]) > 1:
+            return
+        for task, _ in self.made[id(node)].targets.get(MAIN, []):
+            if isinstance(task, ChainTask) and task.stages and isinstance(task.stages[0], SplitStage):
+                task.early = True
+                self.plan.early[self.labels[id(read)]] = task.stages[0]
+                return  # one: what is begun is for one task
 
     def _sender(self, ref: Ref) -> str:
         """Return under which name the events of a port are counted; a chain has the name of its last node."""
@@ -315,5 +339,17 @@ class _Builder:
             if isinstance(node, MapBatches):
                 schema = self.plan.schemas[id(node), MAIN]
                 label = self.labels[id(node)]
-                stages.append(map_stage(node, schema, counts=counts, label=label, where=_where(node, label)))
-        return stages
+                stages.append(MapStage(node, schema, counts=counts, label=label, where=_where(node, label)))
+        return self._split(stages) if self.plan.spare.others else stages
+
+    def _split(self, stages: list[Stage]) -> list[Stage]:
+        """Put together neighbouring functions that may be given parts of batches."""
+        out: list[Stage] = []
+        for apart, some in itertools.groupby(stages, lambda s: isinstance(s, MapStage) and s.in_parts):
+            group = list(some)
+            if apart:
+                self.plan.splits = True
+                out.append(SplitStage([s for s in group if isinstance(s, MapStage)], self.plan.spare))
+            else:
+                out += group
+        return out

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from eventide.engines.local.lanes import Workers
+from eventide.kernel.parts import Parts
 
 __all__ = ["Spare"]
 
@@ -30,6 +32,8 @@ class Spare:
         self.others = lanes - 1
         self._workers = workers
         self._work: deque[Callable[[], Any]] = deque()
+        self._offers: deque[Parts[Any]] = deque()
+        self._idle = self._turns = 0
         self._wake: list[Callable[[], None]] = []
 
     def attend(self, wake: Callable[[], None]) -> None:
@@ -45,13 +49,57 @@ class Spare:
         for wake in self._wake:
             wake()
 
+    def offer(self, parts: Parts[Any], *, first: bool = False) -> None:
+        """Let feeds that wait, and workers in place of those that do not, take parts; `first`: before earlier offers.
+
+        Who has offered them does those that nobody takes.
+        """
+        self._tidy()
+        if first:
+            self._offers.appendleft(parts)
+        else:
+            self._offers.append(parts)
+        for _ in range(min(self.others - self._idle, self._workers.others) - self._turns):
+            self._turns += 1
+            self._workers.start(self._turn)
+        for wake in self._wake:
+            wake()
+
+    def _turn(self) -> None:
+        """Do a part in a worker; the next one after what else the worker has been given meanwhile."""
+        self.help()
+        if self:
+            self._workers.start(self._turn)
+        else:
+            self._turns -= 1
+
+    @contextlib.contextmanager
+    def idle(self) -> Iterator[None]:
+        """A feed waits, and will help."""
+        self._idle += 1
+        try:
+            yield
+        finally:
+            self._idle -= 1
+
+    def _tidy(self) -> None:
+        """Let go of offers of which nothing waits: they come to their end in about the order of the queue."""
+        with contextlib.suppress(IndexError):  # another thread was faster
+            while not self._offers[0].waiting:
+                self._offers.popleft()
+
     def __bool__(self) -> bool:
-        return bool(self._work)
+        self._tidy()
+        return bool(self._work or self._offers)
 
     def help(self) -> None:
         """Do some of the work, if there is any."""
         try:
             work = self._work.popleft()
-        except IndexError:  # another thread was faster
+        except IndexError:
+            pass
+        else:
+            work()
             return
-        work()
+        with contextlib.suppress(IndexError):
+            self._offers[0].work()

@@ -14,6 +14,7 @@ from eventide import registry
 from eventide.engines.local.chain import Stage
 from eventide.engines.local.counts import Counts
 from eventide.engines.local.lanes import Lane, Workers
+from eventide.engines.local.split import Ahead, SplitStage
 from eventide.errors import DataError, EventideError, RunError
 from eventide.kernel.watermarks import PartitionWatermark
 from eventide.model.batch import WATERMARK_COLUMN, as_event_time, concat, event_times, visible
@@ -73,6 +74,8 @@ class Flow(NamedTuple):
     partition: str = ""
     span: Span = None
     """The earliest and the latest event time, where they are known already."""
+    ahead: Ahead | None = None
+    """What has been begun of the batch, for the task that asked for it; only as long as its rows are as they came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +132,8 @@ class ReadTask:
     quarantine: Quarantining
     targets: list[Target]
 
-    def take(self, chunk: Chunk, clock: int) -> None:
-        """Take a chunk; `clock` is the processing time where the chunk brings none."""
+    def take(self, chunk: Chunk, clock: int, ahead: Ahead | None = None) -> None:
+        """Take a chunk; `clock` is the processing time where the chunk brings none, `ahead` what has been begun."""
         label, batch = self.counts.label, chunk.batch
         self.counts.rows_in += batch.num_rows + len(chunk.bad)
         if chunk.bad:
@@ -138,26 +141,39 @@ class ReadTask:
             self.quarantine(label, chunk.bad, source=label, partition=chunk.partition)
         self.counts.rows_out += batch.num_rows
         clock = chunk.clock if chunk.clock > MIN_TIME else clock
-        send(self.targets, Flow(batch, chunk.heartbeat, clock, partition=f"{label}/{chunk.partition}"))
+        partition = f"{label}/{chunk.partition}"
+        send(self.targets, Flow(batch, chunk.heartbeat, clock, partition=partition, ahead=ahead))
 
 
 @dataclass(slots=True)
 class ChainTask:
-    """A fused chain of filters, projections and functions."""
+    """A fused chain of filters, projections and functions.
+
+    Parameters
+    ----------
+    early
+        Whether the first stage may be begun before the batch's turn comes: then flows bring what has been.
+    """
 
     counts: Counts
     stages: list[Stage]
     targets: dict[str, list[Target]] = field(default_factory=dict)
+    early: bool = False
 
     def push(self, port: int, flow: Flow) -> None:
         """Run the stages over the batch and pass on what is left."""
         targets = self.targets.get(MAIN, [])
+        ahead, flow = flow.ahead, flow._replace(ahead=None)
         if flow.batch is None or not flow.batch.num_rows:
             send(targets, flow._replace(batch=None))
             return
         self.counts.rows_in += flow.batch.num_rows
-        batches = [flow.batch]
-        for stage in self.stages:
+        batches, stages = [flow.batch], self.stages
+        if self.early and ahead is not None:
+            first, *stages = stages
+            assert isinstance(first, SplitStage)
+            batches = first(flow.batch, ahead)
+        for stage in stages:
             batches = [made for b in batches for made in stage(b)]
         batches = [b for b in batches if b.num_rows]
         self.counts.rows_out += sum(b.num_rows for b in batches)
@@ -199,7 +215,11 @@ class AssignTask:
         if flow.watermark > MIN_TIME:  # a heartbeat: before event time is assigned nothing else has a watermark
             self._generator(flow.partition).heartbeat(flow.watermark)
         self.watermark = max(self.watermark, self._lowest(flow.clock))
-        send(targets, Flow(batch, self.watermark, flow.clock, span=span))
+        ahead = flow.ahead
+        if ahead is not None and batch is not flow.batch:  # some rows are behind the watermark, or rejected
+            ahead.drop()
+            ahead = None
+        send(targets, Flow(batch, self.watermark, flow.clock, span=span, ahead=ahead))
 
     def _lowest(self, clock: int) -> int:
         idle = self.event_time.idle
@@ -296,7 +316,7 @@ class UnionTask:
             send(self.targets.get(MAIN, []), flow)
             return
         self.watermarks[port] = flow.watermark
-        send(self.targets.get(MAIN, []), flow._replace(watermark=min(self.watermarks), end=end))
+        send(self.targets.get(MAIN, []), flow._replace(watermark=min(self.watermarks), end=end, ahead=None))
 
     def save(self) -> Saved:
         """Return how far each input is."""

@@ -21,7 +21,8 @@ from eventide.kernel.aggregates.build import Accumulators
 from eventide.kernel.hashing import key_groups, key_hashes
 from eventide.kernel.keys import KeyIndex
 from eventide.kernel.keys_words import NO_MASK, Mask, buffer_view
-from eventide.kernel.window.blocks import MOST_PANES, Block, Groups, Helpers
+from eventide.kernel.parts import Helpers
+from eventide.kernel.window.blocks import MOST_PANES, Block, Groups
 from eventide.kernel.window.filling import Filling
 from eventide.kernel.window.fused import SUMMED, Results, fused
 from eventide.kernel.window.grid import grid_of

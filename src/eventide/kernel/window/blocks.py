@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from eventide.kernel.window.fused import PART, Fused, Results
 from eventide.kernel.window.roster import Roster, roster_of
 from eventide.model.state import ALL_GROUPS
 
-__all__ = ["MOST_PANES", "Block", "Groups", "Helpers", "Lender"]
+__all__ = ["MOST_PANES", "Block", "Groups", "Lender"]
 
 Int64Array = npt.NDArray[np.int64]
 Slots = npt.NDArray[np.int32]
@@ -42,17 +42,6 @@ MOST_SPARE = 16_384
 _SPARES = 24
 
 _stamps = itertools.count()
-
-
-class Helpers(Protocol):
-    """Other threads that can take over a part of the work."""
-
-    @property
-    def others(self) -> int:
-        """How many there are."""
-
-    def start(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Have a function called there when a thread is free, which may be never."""
 
 
 class Lender(Protocol):

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from eventide.kernel.window.blocks import Block, Helpers
+from eventide.kernel.parts import Helpers
+from eventide.kernel.window.blocks import Block
 from eventide.kernel.window.fused import PANES, Fused, Rows
 from eventide.kernel.window.grid import Grid
 from eventide.kernel.window.order import time_span

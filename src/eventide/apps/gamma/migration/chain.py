@@ -18,7 +18,6 @@ import polars as pl
 import pyarrow as pa
 
 from eventide.apps.gamma.building.operator import array_events
-from eventide.apps.gamma.following import Following
 from eventide.apps.gamma.images import add_parameters
 from eventide.apps.gamma.models.files import load
 from eventide.apps.gamma.models.schedule import Schedule, score
@@ -31,6 +30,7 @@ from eventide.apps.gamma.stereo.operator import POINTING, stereo
 from eventide.errors import ConfigError, near_names
 from eventide.model.pipeline import Pipeline
 from eventide.model.pipeline import pipeline as joined
+from eventide.model.row_wise import RowWise
 from eventide.model.stream import Stream, read
 
 __all__ = ["COMPARISONS", "Chain", "Found", "chain", "converted", "threshold_of"]
@@ -139,7 +139,7 @@ def chain(
     True
     """
     timed = images.event_time("time", lateness=how.lateness)
-    measured = timed.map_batches(Following(_Measured(site, how)), schema=_MEASURED, name="parameters")
+    measured = timed.map_batches(RowWise(_Measured(site, how)), schema=_MEASURED, name="parameters")
     rows = array_events(measured, window=how.window, min_tels=how.min_tels)
     logs: list[str] = []
     averages: list[str] = []

@@ -13,6 +13,7 @@ from eventide.apps.gamma.models.forest import Forest
 from eventide.apps.gamma.numbers import numbers_of
 from eventide.errors import PipelineError, SchemaError, UsageError, near_names
 from eventide.model.batch import Int64Array
+from eventide.model.row_wise import RowWise
 from eventide.model.stream import Stream, origin
 from eventide.model.time import EVENT_TIME, MIN_TIME, format_time, instant
 
@@ -121,7 +122,7 @@ def score(stream: Stream, schedule: Schedule, *, by: str = "", features: Sequenc
         raise UsageError(msg, hint=f"the features are {', '.join(schedule.features)}")
     digests = pa.array([*(f.digest[:16] for f in schedule.forests), None], pa.string())
 
-    def judge(batch: pa.RecordBatch) -> pa.RecordBatch:
+    def judge(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, None]:
         _check(batch.schema, (*columns, when), schedule.name)
         if batch.schema.field(when).type != EVENT_TIME:
             msg = f"the column {when!r} for score() holds {batch.schema.field(when).type}, not times of events"
@@ -131,9 +132,9 @@ def score(stream: Stream, schedule: Schedule, *, by: str = "", features: Sequenc
         said = schedule.predict(np.stack(table, axis=1), times) if batch.num_rows else np.empty(0)
         model = digests.take(pa.array(schedule.of(times) % (len(schedule.forests) + 1)))
         out = batch.append_column(schedule.name, pa.array(said, mask=np.isnan(said)))
-        return out.append_column(f"{schedule.name}_model", model)
+        return out.append_column(f"{schedule.name}_model", model), None
 
-    return stream.map_batches(judge, name=f"score-{schedule.name}")
+    return stream.map_batches(RowWise(judge, in_parts=True), name=f"score-{schedule.name}")
 
 
 def _check(schema: pa.Schema, columns: Sequence[str], name: str) -> None:

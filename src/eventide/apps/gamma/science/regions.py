@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from eventide.apps.gamma.numbers import numbers_of
 from eventide.errors import UsageError
+from eventide.model.row_wise import RowWise
 from eventide.model.stream import Stream
 
 __all__ = ["NOWHERE", "ON", "OnOff", "add_regions", "separation"]
@@ -160,9 +161,9 @@ def add_regions(events: Stream, position: OnOff, *, name: str = "regions") -> St
     [0]
     """
 
-    def add(batch: pa.RecordBatch) -> pa.RecordBatch:
+    def add(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, None]:
         ra, dec, ra_pnt, dec_pnt = (numbers_of(batch.column(n)) for n in ("ra", "dec", "ra_pnt", "dec_pnt"))
         found = position.regions(ra, dec, ra_pnt=ra_pnt, dec_pnt=dec_pnt)
-        return batch.append_column("region", pa.array(found))
+        return batch.append_column("region", pa.array(found)), None
 
-    return events.map_batches(add, name=name)
+    return events.map_batches(RowWise(add, in_parts=True), name=name)

@@ -10,9 +10,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eventide.apps.gamma.following import Following
 from eventide.apps.gamma.slow_control.streams import Checked, SlowControl, in_force
 from eventide.apps.gamma.stereo.operator import POINTING
+from eventide.model.row_wise import RowWise
 from eventide.model.stream import Stream
 
 __all__ = ["Limits", "gate"]
@@ -135,7 +135,7 @@ def gate(rows: Stream, slow: SlowControl, limits: Limits = _ANY, *, columns: Seq
 
 def _tracking(rows: Stream, columns: Sequence[str]) -> Checked:
     """Part rows by their own pointings alone."""
-    judged = rows.map_batches(Following(_own_pointing), name="own-pointing")
+    judged = rows.map_batches(RowWise(_own_pointing), name="own-pointing")
     good = judged.map_batches(_those(None, columns), name="used")
     excluded = judged.map_batches(_those("", [*columns, "reason"]), name="unusable")
     return Checked(good, excluded)
@@ -147,7 +147,7 @@ def _own_pointing(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, None]:
     return batch.append_column("reason", reason), None
 
 
-def _those(reason: str | None, columns: Sequence[str]) -> Following:
+def _those(reason: str | None, columns: Sequence[str]) -> RowWise:
     """Return what keeps the rows without a reason, or those with one."""
     wanted = list(columns)
 
@@ -156,7 +156,7 @@ def _those(reason: str | None, columns: Sequence[str]) -> Following:
         rows = given.is_null() if reason is None else given.is_valid()
         return batch.filter(rows).select(wanted), rows
 
-    return Following(kept)
+    return RowWise(kept)
 
 
 def _under(rows: Stream, weather: Stream, *, age: str) -> tuple[Stream, Stream]:

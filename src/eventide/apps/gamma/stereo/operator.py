@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +18,8 @@ from eventide.apps.gamma.stereo.planes import Geometry, Images, reconstruct
 from eventide.apps.gamma.stereo.subarray import Subarray
 from eventide.errors import PipelineError, SchemaError
 from eventide.kernel.keyed.node import field_of
-from eventide.model.batch import event_times
+from eventide.kernel.parts import Helpers, in_parts
+from eventide.model.batch import concat, event_times
 from eventide.model.graph import Process, ProcessContext, Ref
 from eventide.model.machine import LATE, MAIN, Emit, Step
 from eventide.model.state import State, select_groups
@@ -55,6 +57,10 @@ GEOMETRY: Final = pa.schema(
     ]
 )
 """One row for every array event; numbers of events that are not valid are null."""
+
+
+_EVENTS = 256
+"""Another thread is given at least so many events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +103,11 @@ class Stereo:
         more = [pa.field(f"{n}{end}", pa.float64()) for n in (*self.averages, *self.logs) for end in ("", "_std")]
         return pa.schema([*GEOMETRY, *more])
 
-    def measure(self, batch: pa.RecordBatch, times: Int64Array) -> pa.RecordBatch:
-        """Reconstruct the events of some rows, all of each."""
-        ids, tels = (batch.column(n).cast(pa.int64()).fill_null(-1).to_numpy() for n in ("event_id", "tel_id"))
-        order = np.lexsort((tels, ids, times))
+    def measure(self, batch: pa.RecordBatch, times: Int64Array, order: Int64Array) -> pa.RecordBatch:
+        """Reconstruct the events of some rows, all of each, in this order: one event after the other."""
+        ids, tels = _numbered(batch)
         ids, tels, times = ids[order], tels[order], times[order]
-        begins = np.flatnonzero((np.diff(ids, prepend=ids[0]) != 0) | (np.diff(times, prepend=times[0]) != 0))
-        begins = np.concatenate(([0], begins))
+        begins = _begins(ids, times)
         offsets = np.append(begins, ids.size)
 
         def column(name: str) -> FloatArray:
@@ -148,12 +152,18 @@ class StereoMachine:
     def __init__(self, plan: Stereo, context: ProcessContext) -> None:
         self._plan, self._context = plan, context
         self._whole = "n_tels" in context.schemas[0].names
+        self._helpers: Helpers | None = None
         self._clear()
 
     def _clear(self) -> None:
         context = self._context
         self._waiting = Gathering(context.schemas[0], context.event_time, number="event_id", groups=context.groups)
         self._input = MIN_TIME
+
+    def share(self, helpers: Helpers) -> bool:
+        """Have other threads measure some of the events of a large batch."""
+        self._helpers = helpers
+        return True
 
     @property
     def taken(self) -> int:
@@ -190,7 +200,20 @@ class StereoMachine:
         if not done.any():
             return []
         rows = self._waiting.take(found, done)
-        return [Emit(MAIN, self._plan.measure(rows, event_times(rows, self._context.event_time)))]
+        times = event_times(rows, self._context.event_time)
+        measure = functools.partial(self._plan.measure, rows, times)
+        return [Emit(MAIN, concat(in_parts(self._helpers, measure, self._cut(rows, times))))]
+
+    def _cut(self, rows: pa.RecordBatch, times: Int64Array) -> list[Int64Array]:
+        """Return the order of rows by events, in a part for each thread where there are many."""
+        ids, tels = _numbered(rows)
+        order: Int64Array = np.lexsort((tels, ids, times))
+        begins = _begins(ids[order], times[order])
+        threads = 1 if self._helpers is None else self._helpers.others + 1
+        count = min(threads, begins.size // _EVENTS)
+        if count < 2:
+            return [order]
+        return np.split(order, begins[[begins.size * k // count for k in range(1, count)]])
 
     def snapshot(self) -> State:
         """Return the rows that wait, and the watermark."""
@@ -203,6 +226,18 @@ class StereoMachine:
         mine = select_groups(state, self._context.groups)
         self._input = mine["progress"].column("input")[0].as_py()
         self._waiting.restore(mine["waiting"])
+
+
+def _numbered(batch: pa.RecordBatch) -> tuple[Int64Array, Int64Array]:
+    """Return the event and the telescope of each row."""
+    ids, tels = (batch.column(n).cast(pa.int64()).fill_null(-1).to_numpy() for n in ("event_id", "tel_id"))
+    return ids, tels
+
+
+def _begins(ids: Int64Array, times: Int64Array) -> Int64Array:
+    """Return where events begin, of rows in their order."""
+    new = (np.diff(ids, prepend=ids[0]) != 0) | (np.diff(times, prepend=times[0]) != 0)
+    return np.concatenate(([0], np.flatnonzero(new)))
 
 
 def _columns(

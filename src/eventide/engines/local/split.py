@@ -1,0 +1,104 @@
+"""Functions that look at each row alone, done in parts of a batch by whichever thread is free.
+
+Parts of a batch may also be begun before its turn comes, while the one before it is worked on: what is made of a row
+does not depend on what else happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import pyarrow as pa
+
+from eventide.engines.local.chain import MapStage
+from eventide.engines.local.spare import Spare
+from eventide.kernel.parts import Parts
+from eventide.model.batch import concat
+
+__all__ = ["Ahead", "SplitStage", "quick_turns"]
+
+_ROWS = 2_048
+_BYTES = 1 << 19
+"""A part has at least so many rows, or bytes: calls have a price."""
+
+
+_SWITCH = 0.000_2
+"""Seconds after which a thread that computes lets another have the interpreter: that one only has to begin a part."""
+
+
+@contextlib.contextmanager
+def quick_turns() -> Iterator[None]:
+    """Let threads wait for the interpreter less long than Python's five milliseconds, which many a part takes."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(before, _SWITCH))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What functions one after the other made of some rows, and how many more rows each returned."""
+
+    batches: list[pa.RecordBatch]
+    more: list[int]
+
+
+Ahead: TypeAlias = "Parts[_Part]"
+"""A batch on which work has begun before its turn."""
+
+
+class SplitStage:
+    """Neighbouring functions of a chain, all of which say that they may be given parts of a batch.
+
+    Parameters
+    ----------
+    stages
+        In order.
+    spare
+        Who helps.
+    """
+
+    def __init__(self, stages: Sequence[MapStage], spare: Spare) -> None:
+        self._stages, self._spare = list(stages), spare
+
+    def __call__(self, batch: pa.RecordBatch, ahead: Ahead | None = None) -> list[pa.RecordBatch]:
+        """Return what the functions make of a batch; `ahead`: what `begin` returned for it."""
+        parts = ahead or self._cut(batch)
+        if parts is not ahead and parts.count > 1:
+            self._spare.offer(parts, first=True)
+        found = parts.finish()
+        for number, stage in enumerate(self._stages):
+            stage.count(sum(part.more[number] for part in found))
+        batches = [b for part in found for b in part.batches]
+        return [concat(batches)] if len(batches) > 1 else batches
+
+    def begin(self, batch: pa.RecordBatch) -> Ahead | None:
+        """Let others begin with a batch whose turn will come; None where that is not worth it."""
+        parts = self._cut(batch)
+        if parts.count < 2:
+            return None
+        self._spare.offer(parts)
+        return parts
+
+    def _cut(self, batch: pa.RecordBatch) -> Parts[_Part]:
+        threads = self._spare.others + 1
+        count = min(threads, batch.num_rows, max(batch.num_rows // _ROWS, batch.nbytes // _BYTES))
+        if count < 2:
+            return Parts(self._make, [batch])
+        edges = [batch.num_rows * k // count for k in range(count + 1)]
+        return Parts(self._make, [batch.slice(a, b - a) for a, b in itertools.pairwise(edges)])
+
+    def _make(self, batch: pa.RecordBatch) -> _Part:
+        batches, more = [batch], []
+        for stage in self._stages:
+            came = sum(b.num_rows for b in batches)
+            batches = [made for b in batches for made in stage.make(b)]
+            more.append(sum(b.num_rows for b in batches) - came)
+        return _Part(batches, more)
