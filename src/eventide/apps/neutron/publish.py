@@ -6,14 +6,15 @@ is as exact as the pipeline is: through Kafka once, whatever stops in the middle
 
 from __future__ import annotations
 
-import functools
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from eventide.apps._log_options import log_options
@@ -22,14 +23,17 @@ from eventide.apps.neutron.schema import MESSAGES
 from eventide.errors import SchemaError, UsageError, near_names
 from eventide.formats import da00, hs00, hs01
 from eventide.kernel.histogram.publication import read_metadata
+from eventide.kernel.recycled import Recycled
 from eventide.log import Log
 from eventide.model.batch import column
 from eventide.model.pipeline import Pipeline
 from eventide.model.stream import read
 
-__all__ = ["FORMS", "encode_publications", "publish_pipeline"]
+__all__ = ["FORMS", "Encoder", "publish_pipeline"]
 
-_ENCODERS: Final = {"hs00": hs00.encode_histogram, "hs01": hs01.encode_histogram, "da00": da00.encode_histogram}
+_ENCODERS: Final = {
+    "hs00": hs00.encode_histogram_in, "hs01": hs01.encode_histogram_in, "da00": da00.encode_histogram_in
+}  # fmt: skip
 
 FORMS: Final = tuple(_ENCODERS)
 """The formats of histograms that can be sent."""
@@ -71,7 +75,7 @@ def publish_pipeline(
         raise UsageError(msg, hint=near_names(form, FORMS))
     with Log(log or os.environ.get("EVENTIDE_LOG") or Path(".eventide", "log"), create=False) as opened:
         described = read_metadata(opened.topic(topic).schema)
-    encode = functools.partial(encode_publications, described=described, form=form, source=source)
+    encode = Encoder(described, form=form, source=source)
     begun = log_options("log://", log, follow=follow)
     messages = read(f"log://{topic}", **begun).map_batches(encode, schema=MESSAGES, name="encode")
     options = log_options(to, log)
@@ -80,27 +84,19 @@ def publish_pipeline(
     return messages.write(to, **options).named(f"publish-{topic}")
 
 
-def encode_publications(
-    batch: pa.RecordBatch, described: Mapping[str, Any], *, form: str, source: str = "eventide"
-) -> pa.RecordBatch:
-    """Return publications as messages (`MESSAGES`), whose time is the end of the interval.
+class Encoder:
+    """A function from publications to messages (`MESSAGES`), whose time is the end of the interval.
 
     Counts are whole numbers of 64 bits, in hs00 doubles, as its readers expect. Sparse publications become whole ones.
-    A pixel is a bin of its axis, from its number on.
+    A pixel is a bin of its axis, from its number on. Memory of earlier messages is used again once nobody holds them:
+    new memory for a million bins costs more than all that is written to it.
 
     Parameters
     ----------
-    batch
-        Publications.
     described
         What the schema of the topic says of the products (`read_metadata`).
     form, source
         As for `publish_pipeline`.
-
-    Raises
-    ------
-    SchemaError
-        The metadata lacks a product.
 
     Examples
     --------
@@ -111,30 +107,76 @@ def encode_publications(
     >>> sink = MemorySink()
     >>> _ = ev.run(rows.pipe(ev.op.histogram, products={"tof": uniform("tof", 0, 10, 2, unit="ns")}).write(sink))
     >>> table = sink.table()
-    >>> made = encode_publications(table.to_batches()[0], read_metadata(table.schema), form="hs01")
+    >>> made = Encoder(read_metadata(table.schema), form="hs01")(table.to_batches()[0])
     >>> hs01.read_histogram(made["value"][0].as_py()).data.tolist()
     [0, 1]
     """
-    names = [n for n in batch.schema.names if n not in _ARRAYS]
-    told = [_plain(column(batch, n)) for n in names]
-    values = []
-    for at, row in enumerate(zip(*told, strict=True)):
-        info = dict(zip(names, row, strict=True))
-        made = described.get(info["product"])
-        if made is None:
-            msg = f"the schema of publications does not say what {info['product']!r} is"
-            raise SchemaError(msg, hint="read the topic itself: operators may drop the metadata of a schema")
-        counts = batch.column("counts")[at].values.to_numpy()
-        if "bins" in batch.schema.names:
-            full = np.zeros(int(np.prod(made["shape"])), np.int64)
-            full[batch.column("bins")[at].values.to_numpy()] = counts
-            counts = full
-        axes = tuple(hs00.Axis(a["name"], a["unit"], axis_edges(a)) for a in made["axes"])
-        data = counts.astype(np.float64 if form == "hs00" else np.int64).reshape(made["shape"])
-        one = hs00.Histogram(data, axes, source, info["until"], info=json.dumps(info))
-        values.append(_ENCODERS[form](one))
-    stamps = column(batch, "until").cast(MESSAGES.field("timestamp").type)
-    return pa.RecordBatch.from_arrays([stamps, pa.array(values, pa.large_binary())], schema=MESSAGES)
+
+    def __init__(self, described: Mapping[str, Any], *, form: str, source: str = "eventide") -> None:
+        self._described, self._form, self._source = described, form, source
+        self._encode = _ENCODERS[form]
+        self._memory = {name: (Recycled(), Recycled()) for name in described}
+        self._together = Recycled()
+        self._axes: dict[str, tuple[hs00.Axis, ...]] = {}
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the messages of some publications.
+
+        Raises
+        ------
+        SchemaError
+            The metadata lacks a product.
+        """
+        names = [n for n in batch.schema.names if n not in _ARRAYS]
+        told = [_plain(column(batch, n)) for n in names]
+        messages = []
+        for at, row in enumerate(zip(*told, strict=True)):
+            info = dict(zip(names, row, strict=True))
+            made = self._described.get(info["product"])
+            if made is None:
+                msg = f"the schema of publications does not say what {info['product']!r} is"
+                raise SchemaError(msg, hint="read the topic itself: operators may drop the metadata of a schema")
+            if info["product"] not in self._axes:
+                self._axes[info["product"]] = tuple(self._axis(a) for a in made["axes"])
+            axes = self._axes[info["product"]]
+            data = self._counts(batch, at, info["product"]).reshape(made["shape"])
+            one = hs00.Histogram(data, axes, self._source, info["until"], info=json.dumps(info))
+            messages.append(self._encode(self._memory[info["product"]][1], one))
+        stamps = column(batch, "until").cast(MESSAGES.field("timestamp").type)
+        return pa.RecordBatch.from_arrays([stamps, self._column(messages)], schema=MESSAGES)
+
+    def _axis(self, described: Mapping[str, Any]) -> hs00.Axis:
+        edges: npt.NDArray[Any] = axis_edges(described)
+        if described["kind"] == "pixels" and self._form != "hs00":  # half of what has to be sent; hs00 has doubles
+            edges = edges.astype(np.int32)
+        return hs00.Axis(described["name"], described["unit"], edges)
+
+    def _counts(self, batch: pa.RecordBatch, row: int, product: str) -> npt.NDArray[Any]:
+        """Return all counts of a publication, in the type of the message."""
+        counts: npt.NDArray[Any] = batch.column("counts")[row].values.to_numpy()
+        sparse, doubles = "bins" in batch.schema.names, self._form == "hs00"
+        if not sparse and not doubles:
+            return counts
+        bins = math.prod(self._described[product]["shape"])
+        full = self._memory[product][0].take(8 * bins).view(np.float64 if doubles else np.int64)
+        if sparse:
+            full[:] = 0
+            full[batch.column("bins")[row].values.to_numpy()] = counts
+        else:
+            full[:] = counts
+        return full
+
+    def _column(self, messages: Sequence[memoryview]) -> pa.Array:
+        """Return messages as a column; a single one where it lies."""
+        offsets = np.cumsum([0, *(len(m) for m in messages)], dtype=np.int64)
+        if len(messages) == 1:
+            held = pa.py_buffer(messages[0])
+        else:
+            together = self._together.take(int(offsets[-1]))
+            for begin, message in zip(offsets.tolist(), messages, strict=False):
+                together[begin : begin + len(message)] = message
+            held = pa.py_buffer(together)
+        return pa.Array.from_buffers(pa.large_binary(), len(messages), [None, pa.py_buffer(offsets), held])
 
 
 def _plain(array: pa.Array) -> list[Any]:
