@@ -280,31 +280,36 @@ def models(n: int, random: np.random.Generator) -> list[dict[str, Any]]:
     return out
 
 
-def ten_products(n: int, tof: np.ndarray, random: np.random.Generator) -> dict[str, Any]:
-    """Ten products in one pass, and each of them alone."""
-    count = 120_000
-    pixel = random.integers(0, count, n).astype(np.int32)
+def ten(count: int, *, tof: str = "tof", pixel: str = "pixel") -> dict[str, Any]:
+    """Return ten products over the pixels of an instrument: spectra, an image, regions, banks, converted axes."""
     x, y = (np.arange(count) % 400).astype(float), (np.arange(count) // 400).astype(float)
     masks = []
     for k in range(8):
         cx, cy = 30 + 45 * k, 60 + 20 * k
         masks.append(polygon(x, y, corners=[(cx - 20, cy), (cx, cy + 25), (cx + 20, cy + 5), (cx, cy - 22)]))
     length, theta = 20 + 0.001 * x, 0.1 + 0.001 * y
-    t = uniform("tof", 0, SPAN, 100)
-    q = ratio("pixel", "tof", 4 * np.pi * np.sin(theta / 2) * length * 252.77841e3)
-    d = calibrated("pixel", "tof", difc=252.77841e3 * length * 2 * np.sin(theta / 2), difa=np.zeros(count))
-    made = {
+    t = uniform(tof, 0, SPAN, 100)
+    q = ratio(pixel, tof, 4 * np.pi * np.sin(theta / 2) * length * 252.77841e3)
+    d = calibrated(pixel, tof, difc=252.77841e3 * length * 2 * np.sin(theta / 2), difa=np.zeros(count))
+    return {
         "tof": t,
-        "image": pixels("pixel", 0, count),
-        "fine": uniform("tof", 0, SPAN, 1000),
-        "log": logarithmic("tof", 1e4, SPAN, 300),
-        "polygons": product(rows("pixel", regions(masks)), t),
-        "monitor": product(rows("pixel", np.where(np.arange(count) < 1000, 0, -1)), t),
-        "banks": product(rows("pixel", np.arange(count) // 12_000), t),
-        "wavelength": uniform(scaled("pixel", "tof", 3.956034e-6 / length), 0, 25, 200),
+        "image": pixels(pixel, 0, count),
+        "fine": uniform(tof, 0, SPAN, 1000),
+        "log": logarithmic(tof, 1e4, SPAN, 300),
+        "polygons": product(rows(pixel, regions(masks)), t),
+        "monitor": product(rows(pixel, np.where(np.arange(count) < 1000, 0, -1)), t),
+        "banks": product(rows(pixel, np.arange(count) // 12_000), t),
+        "wavelength": uniform(scaled(pixel, tof, 3.956034e-6 / length), 0, 25, 200),
         "q": uniform(q, 0, 100, 200),
         "d": uniform(d, 0, 500, 500),
     }
+
+
+def ten_products(n: int, tof: np.ndarray, random: np.random.Generator) -> dict[str, Any]:
+    """Ten products in one pass, and each of them alone."""
+    count = 120_000
+    pixel = random.integers(0, count, n).astype(np.int32)
+    made = ten(count)
     columns = {"tof": tof, "pixel": pixel}
     together = Ours(made, 714_000, **columns)
     alone = {name: Ours({name: each}, 714_000, **columns) for name, each in made.items()}

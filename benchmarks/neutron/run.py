@@ -28,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 PROGRAMS: dict[str, tuple[list[str], list[str]]] = {
     "decode": (["decode.py"], ["--quick"]),
     "histogram": (["histogram.py"], ["--events", "4000000", "--repeat", "2"]),
+    "fused": (["fused.py"], ["--seconds", "5", "--repeat", "3"]),
     "live": (["live.py", "--instrument", "sans2d"], ["--seconds", "5", "--repeat", "2"]),
     "live-loki": (["live.py", "--instrument", "loki"], ["--seconds", "5", "--repeat", "1"]),
     "latency": (["latency.py"], ["--seconds", "15"]),
@@ -78,6 +79,8 @@ GOALS = (
            Floor("ratio", at_least=5)),
     Judged("ten products in one pass, times the 1-D alone", "histogram",
            lambda r: case(r, "ten")["times_the_1d"], Floor("times", at_most=3)),
+    Judged("the same from the durable log, exactly once, times the 1-D", "fused",
+           lambda r: r["times_the_one"], Floor("times", at_most=3)),
     Judged("LOKI model, times what it is to send", "histogram",
            lambda r: case(r, "LOKI")["r_live"], Floor("r_live", at_least=5)),
     Judged("DREAM model, times what it is to send", "histogram",

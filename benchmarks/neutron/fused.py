@@ -1,0 +1,120 @@
+"""Ten products from one reading beside one of them: pulses from the durable log, exactly once.
+
+    python benchmarks/neutron/fused.py [--seconds 5] [--rate 1e7] [--repeat 3]
+
+The ten are those of ``histogram.py``: spectra, an image, eight regions, a monitor, banks, wavelength, Q, d-spacing. They,
+and the spectrum of 100 bins alone, are counted from simulated pulses of SANS2D (122,880 pixels), published every second
+of event time into a topic of the log, with checkpoints. Each product is compared with what it is alone. A figure is
+processor time of the whole process for an event, of a longer run minus that of one of a fifth of its length, medians of
+turns. What the ten cost without reading (arrays in memory) is in ``histogram.py``. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pyarrow as pa
+
+import eventide as ev
+
+if not __package__:  # run as a file: find the package beside it
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from benchmarks.neutron.histogram import ten
+from benchmarks.neutron.live import write
+from eventide.apps.neutron.instruments import instrument
+from eventide.kernel.histogram.columns import rows_where
+from eventide.log import Log
+
+FLOOR = 3.0
+"""The ten cost less than so many times the one."""
+
+
+def with_pixels(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Leave out monitors."""
+    return rows_where(batch, batch["pixel_id"].is_valid().to_numpy(zero_copy_only=False))
+
+
+def run(root: Path, products: dict[str, Any]) -> float:
+    """Count a log's pulses into products; return seconds of the processor."""
+    with tempfile.TemporaryDirectory(dir=root.parent) as folder:
+        pulses = ev.read("log://pulses", log=str(root), follow=False).event_time("event_time", lateness="1s")
+        banks = pulses.map_batches(with_pixels, name="banks")
+        found = ev.op.histogram(banks, products=products, every="1s").write("log://found", log=str(root))
+        begin = time.process_time()
+        ev.run(found, checkpoint=folder, checkpoint_interval="10s", quarantine=str(root))
+        return time.process_time() - begin
+
+
+def last(root: Path, count: int) -> dict[str, np.ndarray]:
+    """Return what was published last, by product, and forget all of it."""
+    read = ev.read("log://found", log=str(root), follow=False).select("product", "counts")
+    table: pa.Table = ev.fetch(read)[-count:]
+    with Log(root) as log:
+        log.delete_topic("found")
+    pairs = zip(table["product"].to_pylist(), table["counts"], strict=True)
+    return {name: counts.values.to_numpy() for name, counts in pairs}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--rate", type=float, default=1e7)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--folder", default=None, help="where the logs are made")
+    options = parser.parse_args()
+    one = instrument("sans2d")
+    every = ten(one.pixels + one.first, tof="time_of_flight", pixel="pixel_id")
+    alone = {"tof": every["tof"]}
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        logs, events = {}, {}
+        for seconds in (options.seconds, max(1, options.seconds // 5)):
+            logs[seconds] = Path(folder, str(seconds))
+            truth = write(logs[seconds], one, options.rate, seconds)
+            events[seconds] = truth.events + truth.monitors
+        long, short = sorted(logs, reverse=True)
+        run(logs[short], every)
+        together = last(logs[short], len(every))
+        for name, product in every.items():
+            run(logs[short], {name: product})
+            assert np.array_equal(last(logs[short], 1)[name], together[name]), name
+        ns: dict[str, list[float]] = {"one": [], "ten": []}
+        for _ in range(options.repeat):
+            for name, products in (("one", alone), ("ten", every)):
+                took = {}
+                for seconds, root in logs.items():
+                    took[seconds] = run(root, products)
+                    last(root, 1)
+                ns[name].append((took[long] - took[short]) / (events[long] - events[short]) * 1e9)
+    found = {name: statistics.median(values) for name, values in ns.items()}
+    times = found["ten"] / found["one"]
+    told = {
+        "id": "neutron-fused",
+        "unit": "ns an event",
+        "ours": {name: round(value, 2) for name, value in found.items()},
+        "times_the_one": round(times, 2),
+        "times_in_turn": [round(b / a, 2) for a, b in zip(ns["one"], ns["ten"], strict=True)],
+        "floors": {"times_the_one": FLOOR},
+        "ok": times < FLOOR,
+        "n": options.repeat,
+        "load": os.getloadavg(),
+        "machine": platform.machine(),
+        "versions": {"numpy": np.__version__, "numba": numba.__version__, "pyarrow": pa.__version__},
+    }
+    print(json.dumps(told))
+    return 0 if told["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
