@@ -22,8 +22,8 @@ from eventide.model.batch import concat
 
 __all__ = ["Ahead", "SplitStage", "quick_turns"]
 
-_ROWS = 2_048
-_BYTES = 1 << 19
+_ROWS = 4_096
+_BYTES = 1 << 23
 """A part has at least so many rows, or bytes: calls have a price."""
 
 
