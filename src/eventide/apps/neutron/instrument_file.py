@@ -28,7 +28,7 @@ _HINT: Final = "see 'Your own instrument' in the README of the application"
 
 
 def read_instrument(path: str | Path) -> Instrument:
-    r"""Return the instrument of a file.
+    r"""Return the instrument of a file; the calibration that it names is found from the folder of that file.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def read_instrument(path: str | Path) -> Instrument:
     if wrong:
         msg = f"{where}: {wrong}"
         raise ConfigError(msg, hint=_HINT)
-    return made
+    return dataclasses.replace(made, calibration=str(where.parent / made.calibration)) if made.calibration else made
 
 
 def _made(kind: type[_T], found: Mapping[str, Any], where: str) -> _T:

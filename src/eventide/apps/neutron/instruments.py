@@ -76,6 +76,9 @@ class Instrument:
         What counts.
     wavelengths
         Shortest and longest, Angstrom; of muons there are none.
+    calibration
+        File of the calibration of its pixels (`eventide.apps.neutron.calibrated`); "": d-spacings are those of the
+        geometry.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Instrument:
     banks: tuple[Bank, ...]
     monitors: tuple[Monitor, ...] = ()
     wavelengths: tuple[float, float] = (1.0, 10.0)
+    calibration: str = ""
 
     @property
     def first(self) -> int:
