@@ -19,6 +19,7 @@ import pyarrow as pa
 from eventide.apps._log_options import log_options
 from eventide.apps.neutron.awake import rare
 from eventide.apps.neutron.calibrated import calibration_of, without_calibration
+from eventide.apps.neutron.chopped import by_choppers
 from eventide.apps.neutron.instruments import Instrument
 from eventide.apps.neutron.instruments import instrument as named
 from eventide.apps.neutron.ledger import with_ledger
@@ -39,6 +40,7 @@ from eventide.apps.neutron.per_run import per_run
 from eventide.apps.neutron.products import image, longest, masked_of, products
 from eventide.apps.neutron.reduction.arrivals import Arrivals, subframes_of
 from eventide.apps.neutron.reduction.calibration import Calibration
+from eventide.apps.neutron.reduction.lookup import LookedUp
 from eventide.apps.neutron.run_changes import run_changes
 from eventide.apps.neutron.run_messages import RUNS, decode_runs
 from eventide.apps.neutron.schema import BROKEN, DECODED, PULSES
@@ -159,8 +161,9 @@ def pipeline(
         ``wavelength``, ``d_spacing``, ``q``, ``energy`` (meV), with a range or without; left out: what the method of
         the instrument looks at.
     frames
-        Times are those of arrival after any pulse, and become times of flight: the shortest wavelength, Angstrom, that
-        choppers let through (``"2.5"``), or subframes (``"0:1-2.5,15000:2.5-4"``: us after the pulse, Angstrom).
+        Times are those of arrival after any pulse, and become times of flight: by the choppers of the instrument
+        (``"choppers"``), by the shortest wavelength, Angstrom, that they let through (``"2.5"``), or by subframes
+        (``"0:1-2.5,15000:2.5-4"``: us after the pulse, Angstrom).
     normalise
         ``"charge"`` or the name of a monitor: histograms divided by it go to the topic ``normalised`` too.
     log
@@ -365,7 +368,9 @@ def reduce(
     )
 
 
-def _arrivals(one: Instrument, frames: str) -> Arrivals:
+def _arrivals(one: Instrument, frames: str) -> Arrivals | LookedUp:
+    if frames == "choppers":
+        return by_choppers(one)
     distances = {m.name: m.distance for m in one.monitors}
     return Arrivals(subframes_of(frames), one.period / 1000, one.geometry().path, one.first, distances)
 
