@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from nursery import nursery
 from publications_checker import Pulses, check
 
 import eventide as ev
 from eventide.apps.neutron.instruments import AMOR
 from eventide.apps.neutron.pipeline import longest
 from eventide.apps.neutron.simulate import simulate
+from nursery import nursery
 
 KILLS = int(os.environ.get("EVENTIDE_NEUTRON_KILLS", "10"))
 TOPICS = ("histograms", "volumes", "monitors", "gaps")

@@ -119,7 +119,8 @@ def test_normalised_is_drawn(tmp_path, pulses, by, label):
     found = tables["normalised"]
     for name in ("divisor", "values", "errors"):
         place = found.schema.get_field_index(name)
-        found = found.set_column(place, found.schema.field(place), pa.nulls(found.num_rows, found.schema.field(place).type))
+        field = found.schema.field(place)
+        found = found.set_column(place, field, pa.nulls(found.num_rows, field.type))
     page = draw(tables | {"normalised": found}, AMOR, tmp_path / "none.html").read_text()
     assert "normalised" not in page and "Momentum transfer" in page
 

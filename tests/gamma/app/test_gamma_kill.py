@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from nursery import nursery
 
 import eventide as ev
 from eventide.apps.gamma.dl3.export import export_runs, runs_of
 from eventide.apps.gamma.simulate import Flare, Night
 from eventide.apps.gamma.site import made
 from eventide.testing.same_results import table_hash
+from nursery import nursery
 
 KILLS = int(os.environ.get("EVENTIDE_GAMMA_KILLS", "8"))
 SECONDS = 30

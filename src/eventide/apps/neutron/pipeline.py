@@ -358,7 +358,7 @@ def reduce(
             if charge is None
             else divisors_of_charge(count(charge, every, CHARGE), told)
         )
-        divided = normalised(histograms, sent, by=normalise, keys=told)
+        divided = normalised(histograms, sent, by=normalise, keys=told, products=made)
     return Live(
         histograms,
         count(banks, volume_every, volume, sparse=True, **common),

@@ -15,8 +15,8 @@ __all__ = ["VIEWS", "Axis", "Layer", "View"]
 class Axis(msgspec.Struct, frozen=True):
     """One axis: the column it shows, and its unit.
 
-    Of a histogram, `column` is that of the counts (of a normalised one, of the values) and `dimension` the axis of the histogram (see the metadata of the
-    topic), whose values are multiplied by `scale` to be in `unit`.
+    Of a histogram, `column` is that of the counts (of a normalised one, of the values) and `dimension` the axis of the
+    histogram (see the metadata of the topic), whose values are multiplied by `scale` to be in `unit`.
     """
 
     column: str
