@@ -25,7 +25,7 @@ class TestSensors(AppSuite):
 class TestNeutron(AppSuite):
     plugin = app = "neutron"
     topic = "pulses"
-    parameters = {"instrument": "amor", "bins": "100"}
+    parameters = {"instrument": "amor", "bins": "100", "normalise": "amor_monitor"}
     may_be_empty = ("gaps",)
 
     def simulated(self, seed):

@@ -204,6 +204,7 @@ class TestNormalised:
         np.testing.assert_allclose(one["values"], counts / n, rtol=1e-12)
         np.testing.assert_allclose(one["errors"], np.sqrt(counts / n**2 + counts.astype(float) ** 2 / n**3), rtol=1e-12)
         assert one["by"] == "loki_monitor2" and adds_up(table)
+        assert np.array_equal(edges_of(table, "q"), edges_of(ev.fetch(live.histograms), "q"))
 
     @pytest.mark.parametrize("by", ["charge", "amor_monitor"])
     def test_of_each_run(self, by):

@@ -1,6 +1,6 @@
 """SIGKILL at random points of a run from log to log: the topics are those of an undisturbed run, all of them recomputed.
 
-10 kills; as many as EVENTIDE_NEUTRON_KILLS says. A child is forked for every run, so that a kill costs no start of Python.
+10 kills; as many as EVENTIDE_NEUTRON_KILLS says.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +19,16 @@ import eventide as ev
 from eventide.apps.neutron.instruments import AMOR
 from eventide.apps.neutron.pipeline import longest
 from eventide.apps.neutron.simulate import simulate
+from nursery import nursery
 
 KILLS = int(os.environ.get("EVENTIDE_NEUTRON_KILLS", "10"))
 TOPICS = ("histograms", "volumes", "monitors", "gaps")
 BINS, TIME_BINS = 50, 4
 
-NURSERY = f"""
+PROGRAM = f"""
 BINS, TIME_BINS = "{BINS}", "{TIME_BINS}"
 """
-NURSERY += """
-import os, signal, sys, time
+PROGRAM += """
 from eventide import registry
 from eventide.apps.neutron.pipeline import pipeline
 engine = registry.resolve("engine", "local")
@@ -41,43 +39,14 @@ def child(folder):
     job = pipeline(instrument="amor", bins=BINS, time_bins=TIME_BINS, volume_every="5s", lateness="1s", log=folder + "/log")
     how = {"checkpoint": folder + "/state", "checkpoint_interval": "15ms", "batch_rows": 24, "quarantine": folder + "/log"}
     engine.run(job, **how)
-
-for line in sys.stdin:
-    folder, delay = line.rsplit(" ", 1)
-    begun, pid = time.monotonic(), os.fork()
-    if not pid:
-        code = 1
-        try:
-            child(folder)
-            code = 0
-        finally:
-            os._exit(code)
-    if float(delay) > 0:
-        time.sleep(float(delay))
-        os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    killed = os.WIFSIGNALED(status)
-    print("killed" if killed else "done" if not status else "failed", time.monotonic() - begun, flush=True)
 """
 
 
 @pytest.fixture
-def nursery():
+def run():
     """Run a child in a folder; return how it ended and after how many seconds."""
-    program = [sys.executable, "-c", NURSERY]
-    process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None and process.stdout is not None
-
-    def run(folder: Path, delay: float = 0.0) -> tuple[str, float]:
-        process.stdin.write(f"{folder} {delay}\n")
-        process.stdin.flush()
-        end, seconds = process.stdout.readline().split()
-        return end, float(seconds)
-
-    yield run
-    process.stdin.close()
-    process.wait(60)
-    process.stdout.close()
+    with nursery(PROGRAM) as made:
+        yield made
 
 
 def written(folder: Path, seed: int) -> Path:
@@ -110,11 +79,11 @@ def products():
 
 
 @pytest.mark.slow
-def test_killed_at_random_it_publishes_the_same(nursery, tmp_path):
+def test_killed_at_random_it_publishes_the_same(run, tmp_path):
     source = written(tmp_path / "source", seed=1)
     calm = tmp_path / "calm"
     shutil.copytree(source, calm)
-    end, seconds = nursery(calm)
+    end, seconds = run(calm)
     assert end == "done"
     golden = topics(calm)
     pulses = Pulses(ev.fetch(ev.read("log://pulses", log=str(calm / "log"), follow=False)))
@@ -129,7 +98,7 @@ def test_killed_at_random_it_publishes_the_same(nursery, tmp_path):
         end = ""
         while end != "done":
             delay = rng.uniform(0.01, seconds * 0.8) if kills < KILLS else 0.0
-            end, _ = nursery(folder, delay)
+            end, _ = run(folder, delay)
             assert end != "failed", f"turn {turn}, after {kills} kills"
             kills += end == "killed"
         found = topics(folder)

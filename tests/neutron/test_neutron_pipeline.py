@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -99,6 +100,29 @@ def test_from_messages_in_the_log_to_a_page(tmp_path, pulses):
     assert draw(tables, AMOR, tmp_path / "amor.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(DataError, match="nothing to draw"):
         draw({n: t.slice(0, 0) for n, t in tables.items()}, AMOR, tmp_path / "none.png")
+
+
+@pytest.mark.parametrize(("by", "label"), [("amor_monitor", "counts per count of amor_monitor"), ("charge", "Ah")])
+def test_normalised_is_drawn(tmp_path, pulses, by, label):
+    """Beside the counts, with errors; where nothing was sent there is nothing to draw."""
+    folder = str(tmp_path / "log")
+    at = pulses.schema.get_field_index("proton_charge")
+    charge = pa.array(np.full(pulses.num_rows, 2e-4), pulses.schema.field(at).type)
+    ev.run(ev.from_table(pulses.set_column(at, pulses.schema.field(at), charge)).write("log://pulses", log=folder))
+    ev.run(pipeline(instrument="amor", bins="50", normalise=by, log=folder))
+    page = Path(call("plot", str(tmp_path / "amor.html"), "--instrument", "amor", "--log", folder).strip()).read_text()
+    for title in ("Time of flight", "Momentum transfer", "Wavelength"):
+        assert f"{title}, normalised" in page and title in page
+    assert label in page and "d-spacing, normalised" not in page
+    tables = {name: topic(name, folder) for name in ("histograms", "monitors", "normalised")}
+    assert draw(tables, AMOR, tmp_path / "amor.png").read_bytes()[:4] == b"\x89PNG"
+    found = tables["normalised"]
+    for name in ("divisor", "values", "errors"):
+        place = found.schema.get_field_index(name)
+        field = found.schema.field(place)
+        found = found.set_column(place, field, pa.nulls(found.num_rows, field.type))
+    page = draw(tables | {"normalised": found}, AMOR, tmp_path / "none.html").read_text()
+    assert "normalised" not in page and "Momentum transfer" in page
 
 
 def test_parameters():

@@ -1,6 +1,6 @@
 """SIGKILL at random points of a run from log to log: every topic, alerts and DL3 files are those of an undisturbed run.
 
-8 kills; as many as EVENTIDE_GAMMA_KILLS says. A child is forked for every run, so that a kill costs no start of Python.
+8 kills; as many as EVENTIDE_GAMMA_KILLS says.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +19,14 @@ from eventide.apps.gamma.dl3.export import export_runs, runs_of
 from eventide.apps.gamma.simulate import Flare, Night
 from eventide.apps.gamma.site import made
 from eventide.testing.same_results import table_hash
+from nursery import nursery
 
 KILLS = int(os.environ.get("EVENTIDE_GAMMA_KILLS", "8"))
 SECONDS = 30
 ENDS = ("parameters", "orphans", "duplicates", "late", "excluded")
 TOPICS = (*ENDS, "events", "gammas", "significance", "light_curve", "sky", "alerts", "monitors")
 
-NURSERY = """
-import os, signal, sys, time
+PROGRAM = """
 from eventide import registry
 import eventide as ev
 from eventide.apps.gamma.operators import parameters
@@ -45,43 +43,14 @@ def child(folder):
     job = pipeline(array="made-5", log=folder + "/log", **how)
     how = {"checkpoint": folder + "/state", "checkpoint_interval": "20ms", "batch_rows": 40, "quarantine": folder + "/log"}
     engine.run(job, **how)
-
-for line in sys.stdin:
-    folder, delay = line.rsplit(" ", 1)
-    begun, pid = time.monotonic(), os.fork()
-    if not pid:
-        code = 1
-        try:
-            child(folder)
-            code = 0
-        finally:
-            os._exit(code)
-    if float(delay) > 0:
-        time.sleep(float(delay))
-        os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    killed = os.WIFSIGNALED(status)
-    print("killed" if killed else "done" if not status else "failed", time.monotonic() - begun, flush=True)
 """
 
 
 @pytest.fixture
-def nursery():
+def run():
     """Run a child in a folder; return how it ended and after how many seconds."""
-    program = [sys.executable, "-c", NURSERY]
-    process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None and process.stdout is not None
-
-    def run(folder: Path, delay: float = 0.0) -> tuple[str, float]:
-        process.stdin.write(f"{folder} {delay}\n")
-        process.stdin.flush()
-        end, seconds = process.stdout.readline().split()
-        return end, float(seconds)
-
-    yield run
-    process.stdin.close()
-    process.wait(60)
-    process.stdout.close()
+    with nursery(PROGRAM) as made:
+        yield made
 
 
 def written(folder: Path, seed: int) -> Path:
@@ -111,12 +80,12 @@ def dl3(gammas: pa.Table, folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_killed_at_random_it_finds_the_same(nursery, tmp_path):
+def test_killed_at_random_it_finds_the_same(run, tmp_path):
     pytest.importorskip("astropy")
     source = written(tmp_path / "source", seed=5)
     calm = tmp_path / "calm"
     shutil.copytree(source, calm)
-    end, seconds = nursery(calm)
+    end, seconds = run(calm)
     assert end == "done"
     golden = topics(calm)
     images = ev.fetch(ev.read("log://images", log=str(calm / "log"), follow=False)).num_rows
@@ -133,7 +102,7 @@ def test_killed_at_random_it_finds_the_same(nursery, tmp_path):
         end = ""
         while end != "done":
             delay = rng.uniform(0.05, seconds * 0.8) if kills < KILLS else 0.0
-            end, _ = nursery(folder, delay)
+            end, _ = run(folder, delay)
             assert end != "failed", f"turn {turn}, after {kills} kills"
             kills += end == "killed"
         found = topics(folder)

@@ -208,6 +208,21 @@ class TestPixels:
         middle = np.abs(d * 100 - np.round(d * 100)) > 1e-6  # not within rounding of an edge
         assert np.array_equal(found[middle], np.floor(d * 100)[middle])
 
+    def test_inverse_of_a_calibration_is_the_momentum_transfer(self):
+        random = np.random.default_rng(3)
+        difc, difa, tzero = random.random(50) * 1e4 + 100, random.random(50) * 40 - 20, random.random(50) * 20
+        pixel, q = random.integers(0, 50, 5000), random.random(5000) * 8 + 1
+        d = 2 * np.pi / q
+        time = difa[pixel] * d**2 + difc[pixel] * d + tzero[pixel]
+        turn = 2 * np.pi
+        one = calibrated("p", "t", difc=difc * turn, difa=difa * turn**2, tzero=tzero, inverse=True)
+        found = Place(uniform(one, 0, 10, 400)).codes({"p": pixel, "t": time})
+        middle = np.abs(q * 40 - np.round(q * 40)) > 1e-6
+        assert np.array_equal(found[middle], np.floor(q * 40)[middle])
+        at = Place(uniform(calibrated("p", "t", difc=[1.0, np.nan], inverse=True), 0, 4, 4))
+        ends = {"p": np.array([0, 0, 0, 1, 2]), "t": np.array([0, -1, 1, 1, 1])}
+        assert at.codes(ends).tolist() == [ABOVE, BELOW, 1, MASKED, UNKNOWN]
+
     def test_no_root_is_nan(self):
         axis = uniform(calibrated("p", "t", difc=[1.0], difa=[1.0]), 0, 4, 4)
         assert Place(axis).codes({"p": np.array([0, 0]), "t": np.array([-5.0, 2.0])}).tolist() == [NAN, 1]

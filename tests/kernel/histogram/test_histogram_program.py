@@ -43,6 +43,8 @@ def products(seed):
         "e_of_d": logarithmic(ratio("p", "t", flat, first=3, squared=True), 1e-4, 1, 20),
         "w_of_d": uniform(scaled("p", "t", 0.25 / flat, first=3), -5, 30, 70),
         "d_full": uniform(calibrated("p", "t", difc=flat, difa=one, tzero=np.ones(FEW), first=3), -9, 90, 11),
+        "over": edges(calibrated("p", "t", difc=flat, difa=one, first=3, inverse=True), [-1, 0, 0.01, 0.1, 3]),
+        "over_plain": uniform(calibrated("p", "t", difc=flat, first=3, inverse=True), 0, 1, 9),
     }  # fmt: skip
     chosen = random.permutation(list(out))[: random.integers(1, len(out) + 1)]
     return {n: out[n] for n in chosen}

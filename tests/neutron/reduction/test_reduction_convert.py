@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import eventide as ev
 from eventide.apps.neutron.reduction import constants, convert
-from eventide.apps.neutron.reduction.calibration import Calibration, d_of_time, read_calibration, time_of_d
+from eventide.apps.neutron.reduction.calibration import Calibration, d_of_time, time_of_d
+from eventide.apps.neutron.reduction.calibration_file import read_calibration
 from eventide.apps.neutron.reduction.geometry import Geometry, from_positions, from_table, read_table
 from eventide.apps.neutron.reduction.masks import dead, hot, mask_of
 from eventide.errors import DataError, EventideError, MissingDependencyError, UsageError

@@ -264,13 +264,15 @@ def plot(
     log: _Log = "",
     title: Annotated[str, typer.Option(help="Heading.")] = "",
 ) -> None:
-    """Draw the newest histograms of the topics histograms and monitors."""
+    """Draw the newest histograms of the topics histograms, monitors and, where it is there, normalised."""
     from eventide.apps.neutron.demo import topic
-    from eventide.apps.neutron.hindsight import versions
+    from eventide.apps.neutron.hindsight import held, versions
     from eventide.apps.neutron.plot import draw
 
     newest = versions(log)[-1]
     tables = {name: topic(newest.topic(name), log) for name in ("histograms", "monitors")}
+    divided = held(newest.topic("normalised"), log)
+    tables |= {} if divided is None else {"normalised": divided}
     _say(str(draw(tables, named(instrument), out, title=title)))
 
 

@@ -43,8 +43,9 @@ def run_demo(out: Path, *, name: str, seconds: float, rate: float, seed: int, sa
     """
     one = instrument(name)
     beam = Beam(one, rate=rate, seed=seed, start=instant("2026-01-01"))
+    by = one.monitors[0].name if one.monitors else ""
     title = f"{name}, simulated: {seconds:g} s at {rate:,.0f} events/s"
-    return _shown(out, one, Playback(lambda: beam.batches(seconds)), title=title, stem=name, say=say)
+    return _shown(out, one, Playback(lambda: beam.batches(seconds)), title=title, stem=name, by=by, say=say)
 
 
 def run_real(data: Path, out: Path, *, say: Say) -> dict[str, Any]:
@@ -60,22 +61,21 @@ def run_real(data: Path, out: Path, *, say: Say) -> dict[str, Any]:
     path = data / "neutron" / "sans2d" / "SANS_test_reduced.hdf5"
     title = "SANS2D at ISIS, 2016-04-12"
     try:
-        return _shown(
-            out, instrument("sans2d"), Playback(lambda: read_pulses(path)), title=title, stem="real-sans2d", say=say
-        )
+        pulses, one = Playback(lambda: read_pulses(path)), instrument("sans2d")
+        return _shown(out, one, pulses, title=title, stem="real-sans2d", by="charge", say=say)
     except MissingDependencyError as error:
         say(f"SANS2D was left out: {error.message}")
         return {"ok": True, "left_out": error.message}
 
 
-def _shown(out: Path, one: Instrument, pulses: Playback, *, title: str, stem: str, say: Say) -> dict[str, Any]:
+def _shown(out: Path, one: Instrument, pulses: Playback, *, title: str, stem: str, by: str, say: Say) -> dict[str, Any]:
     folder = out / f"{stem}-log"
     shutil.rmtree(folder, ignore_errors=True)
     written = _run(read(pulses).write("log://pulses", log=str(folder)), folder)
     say(f"{title}: {written.rows_in:,} pulses in the topic pulses, {written.seconds:.2f} s.")
-    job = pipeline(instrument=one.name, every="2s", log=str(folder))
+    job = pipeline(instrument=one.name, every="2s", normalise=by, log=str(folder))
     result = _run(job, folder)
-    tables = {name: topic(name, folder) for name in ("histograms", "monitors")}
+    tables = {name: topic(name, folder) for name in ("histograms", "monitors", *(["normalised"] if by else []))}
     spectrum = tables["histograms"].filter(pc.equal(tables["histograms"]["product"], "time_of_flight"))
     counted = max(spectrum["events"].to_pylist(), default=0)
     say(

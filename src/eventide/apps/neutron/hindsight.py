@@ -27,7 +27,7 @@ from eventide.model.batch import event_times
 from eventide.model.stream import read
 from eventide.model.time import EVENT_TIME, MAX_TIME, MIN_TIME, duration, instant
 
-__all__ = ["VERSIONS", "Rebuilt", "Version", "published", "rebin", "switch", "versions"]
+__all__ = ["VERSIONS", "Rebuilt", "Version", "held", "published", "rebin", "switch", "versions"]
 
 VERSIONS: Final = pa.schema(
     [
@@ -109,7 +109,7 @@ def versions(log: str = "") -> list[Version]:
     [Version(name='', after=-9223372036854775807, up_to=9223372036854775807)]
     """
     names, bounds = [""], [MIN_TIME]
-    found = _table(_TOPIC, log)
+    found = held(_TOPIC, log)
     if found is not None:
         names += found["version"].to_pylist()
         bounds += found["event_time"].cast(pa.int64()).to_pylist()
@@ -127,7 +127,7 @@ def published(kind: str = "histograms", log: str = "") -> Iterator[tuple[Version
         Folder of the log; left out, the configured one.
     """
     for version in versions(log):
-        table = _table(version.topic(kind), log)
+        table = held(version.topic(kind), log)
         if table is not None:
             until = table["until"].cast(pa.int64()).to_numpy()
             yield version, table.filter(pa.array((until > version.after) & (until <= version.up_to)))
@@ -283,7 +283,7 @@ class _Newest:
 
 def _newest(version: Version, log: str) -> _Newest | None:
     """Return what a version has published last, None where that is nothing."""
-    table = _table(version.topic("histograms"), log, last=True)
+    table = held(version.topic("histograms"), log, last=True)
     if table is None or not table.num_rows:
         return None
     until, first = (np.asarray(table[n].cast(pa.int64()).fill_null(MAX_TIME)) for n in ("until", "first"))
@@ -292,8 +292,18 @@ def _newest(version: Version, log: str) -> _Newest | None:
     return _Newest(int(until.max()), min(int(first[newest].min()), int(until.max())), events)
 
 
-def _table(topic: str, log: str, *, last: bool = False) -> pa.Table | None:
-    """Return what a topic holds, None where there is none; with `last` only its last rows."""
+def held(topic: str, log: str = "", *, last: bool = False) -> pa.Table | None:
+    """Return what a topic holds, None where there is none.
+
+    Parameters
+    ----------
+    topic
+        Its name.
+    log
+        Folder of the log; "": the configured one.
+    last
+        Only its last rows.
+    """
     try:
         with Log(_root(log), create=False) as opened:
             if topic not in {t.name for t in opened.topics()}:

@@ -1,4 +1,4 @@
-"""An instrument in a file: what `Instrument`, `Bank` and `Monitor` hold, as TOML, checked."""
+"""An instrument in a file: what `Instrument`, `Bank`, `Monitor` and `Chopper` hold, as TOML, checked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from eventide.apps.neutron.banks import Bank, Monitor
-from eventide.errors import ConfigError, near_names
+from eventide.apps.neutron.reduction.choppers import Chopper
+from eventide.errors import ConfigError, UsageError, near_names
 
 if TYPE_CHECKING:
     from eventide.apps.neutron.instruments import Instrument
@@ -28,7 +29,7 @@ _HINT: Final = "see 'Your own instrument' in the README of the application"
 
 
 def read_instrument(path: str | Path) -> Instrument:
-    r"""Return the instrument of a file.
+    r"""Return the instrument of a file; the calibration that it names is found from the folder of that file.
 
     Raises
     ------
@@ -70,7 +71,7 @@ def read_instrument(path: str | Path) -> Instrument:
     if wrong:
         msg = f"{where}: {wrong}"
         raise ConfigError(msg, hint=_HINT)
-    return made
+    return dataclasses.replace(made, calibration=str(where.parent / made.calibration)) if made.calibration else made
 
 
 def _made(kind: type[_T], found: Mapping[str, Any], where: str) -> _T:
@@ -80,13 +81,13 @@ def _made(kind: type[_T], found: Mapping[str, Any], where: str) -> _T:
             msg = f"{where}: there is no {name!r}"
             raise ConfigError(msg, hint=near_names(name, known))
     values = dict(found)
-    for name, of in (("banks", Bank), ("monitors", Monitor)):
+    for name, of in (("banks", Bank), ("monitors", Monitor), ("choppers", Chopper)):
         if name in values and isinstance(values[name], list):
             parts = [p if isinstance(p, dict) else {"": p} for p in values[name]]
             values[name] = [_made(of, part, f"{where}, {name} {at + 1}") for at, part in enumerate(parts)]
     try:
         return msgspec.convert(values, kind)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UsageError) as error:
         msg = f"{where}: {error}"
         raise ConfigError(msg, hint=_HINT) from None
 
@@ -98,6 +99,8 @@ def _why_not(one: Instrument) -> str:
         return f"wavelengths from {low} to {high} Angstrom are none"
     if not 0 < one.period < 10**12 or not 0 < one.path < 10_000:
         return f"period={one.period} (ns) and path={one.path} (m) are above 0"
+    if not 0 <= one.pulse_length < one.period:
+        return f"pulse_length={one.pulse_length} (ns) is shorter than the period"
     if not one.banks:
         return "it has no banks"
     names = [b.name for b in one.banks] + [m.name for m in one.monitors]

@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from eventide.apps.neutron.banks import Bank, Monitor, around
 from eventide.apps.neutron.instrument_file import read_instrument
+from eventide.apps.neutron.reduction.choppers import Chopper
 from eventide.apps.neutron.reduction.constants import ROOT_ENERGY
 from eventide.errors import UsageError, near_names
 
-__all__ = ["INSTRUMENTS", "NS_PER_ANGSTROM_METRE", "Bank", "Geometry", "Instrument", "Monitor", "instrument"]
+__all__ = ["INSTRUMENTS", "NS_PER_ANGSTROM_METRE", "Bank", "Chopper", "Geometry", "Instrument", "Monitor", "instrument"]
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -76,6 +77,13 @@ class Instrument:
         What counts.
     wavelengths
         Shortest and longest, Angstrom; of muons there are none.
+    calibration
+        File of the calibration of its pixels (`eventide.apps.neutron.calibrated`); "": d-spacings are those of the
+        geometry.
+    choppers
+        In the beam, with the source's times: ns after the beginning of a pulse.
+    pulse_length
+        ns; needed where choppers say what times of arrival mean.
     """
 
     name: str
@@ -85,6 +93,9 @@ class Instrument:
     banks: tuple[Bank, ...]
     monitors: tuple[Monitor, ...] = ()
     wavelengths: tuple[float, float] = (1.0, 10.0)
+    calibration: str = ""
+    choppers: tuple[Chopper, ...] = ()
+    pulse_length: float = 0.0
 
     @property
     def first(self) -> int:

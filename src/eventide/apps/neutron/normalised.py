@@ -7,6 +7,7 @@ its own end, whatever the order and the batches in which pulses came. The counts
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -16,8 +17,9 @@ import pyarrow as pa
 from eventide.apps.neutron.instruments import Instrument
 from eventide.apps.neutron.reduction.normalise import per
 from eventide.errors import ConfigError, near_names
-from eventide.kernel.histogram.axes import uniform
-from eventide.kernel.histogram.products import product
+from eventide.kernel.histogram.axes import Axis, uniform
+from eventide.kernel.histogram.products import Product, checked, product
+from eventide.kernel.histogram.publication import publication_schema
 from eventide.model.batch import column
 from eventide.model.stream import Stream
 from eventide.operators.asof_join import asof_join
@@ -138,7 +140,14 @@ def _key_columns(batch: pa.RecordBatch, keys: tuple[str, ...]) -> list[pa.Array]
     return [column(batch, n).cast(pa.string()).fill_null("") for n in keys]
 
 
-def normalised(publications: Stream, divisors: Stream, *, by: str, keys: tuple[str, ...] = ()) -> Stream:
+def normalised(
+    publications: Stream,
+    divisors: Stream,
+    *,
+    by: str,
+    keys: tuple[str, ...] = (),
+    products: Mapping[str, Product | Axis],
+) -> Stream:
     """Return publications divided, with the columns `NORMALISED` in the place of ``counts``.
 
     Parameters
@@ -151,12 +160,15 @@ def normalised(publications: Stream, divisors: Stream, *, by: str, keys: tuple[s
         ``"charge"``, or the name of the monitor.
     keys
         What publications and divisors are told apart by.
+    products
+        What is published: the schema says their axes, as that of the publications does.
     """
     known = publications.map_batches(functools.partial(_joinable, keys=keys), name="known").key_by(
         _ALL, *_as_keys(keys)
     )
     joined = known.pipe(asof_join, divisors)
-    return joined.map_batches(functools.partial(_divided, by=by), name="normalise")
+    described = publication_schema(checked(products), (), sparse=False, track=()).metadata  # joins leave none
+    return joined.map_batches(functools.partial(_divided, by=by, described=described), name="normalise")
 
 
 def _as_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
@@ -170,7 +182,7 @@ def _joinable(batch: pa.RecordBatch, keys: tuple[str, ...]) -> pa.RecordBatch:
     return batch
 
 
-def _divided(batch: pa.RecordBatch, by: str) -> pa.RecordBatch:
+def _divided(batch: pa.RecordBatch, by: str, described: dict[bytes, bytes]) -> pa.RecordBatch:
     divisors = column(batch, "divisor").to_pylist()
     values: list[npt.NDArray[np.float64] | None] = []
     errors: list[npt.NDArray[np.float64] | None] = []
@@ -191,5 +203,5 @@ def _divided(batch: pa.RecordBatch, by: str) -> pa.RecordBatch:
         pa.array(values, pa.list_(pa.float64())),
         pa.array(errors, pa.list_(pa.float64())),
     ]
-    schema = pa.schema([*(batch.schema.field(n) for n in kept), *NORMALISED], metadata=batch.schema.metadata)
+    schema = pa.schema([*(batch.schema.field(n) for n in kept), *NORMALISED], metadata=described)
     return pa.RecordBatch.from_arrays([*(batch.column(n) for n in kept), *made_of], schema=schema)

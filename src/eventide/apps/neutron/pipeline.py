@@ -18,6 +18,8 @@ import pyarrow as pa
 
 from eventide.apps._log_options import log_options
 from eventide.apps.neutron.awake import rare
+from eventide.apps.neutron.calibrated import calibration_of, without_calibration
+from eventide.apps.neutron.chopped import by_choppers
 from eventide.apps.neutron.instruments import Instrument
 from eventide.apps.neutron.instruments import instrument as named
 from eventide.apps.neutron.ledger import with_ledger
@@ -37,6 +39,8 @@ from eventide.apps.neutron.operators import SEEN, good, with_pixels, without_pix
 from eventide.apps.neutron.per_run import per_run
 from eventide.apps.neutron.products import image, longest, masked_of, products
 from eventide.apps.neutron.reduction.arrivals import Arrivals, subframes_of
+from eventide.apps.neutron.reduction.calibration import Calibration
+from eventide.apps.neutron.reduction.lookup import LookedUp
 from eventide.apps.neutron.run_changes import run_changes
 from eventide.apps.neutron.run_messages import RUNS, decode_runs
 from eventide.apps.neutron.schema import BROKEN, DECODED, PULSES
@@ -104,6 +108,7 @@ def pipeline(
     silent: str = "0",
     least_charge: str = "0",
     mask: str = "",
+    calibration: str = "",
     since: str = "",
     publish_from: str = "",
     products: str = "",
@@ -144,6 +149,9 @@ def pipeline(
         Pulses with a smaller proton charge, uAh, are vetoed.
     mask
         Pixels that do not count, such as ``"1-512,700"``.
+    calibration
+        File with DIFC, DIFA, TZERO of the pixels, HDF5, CSV or Parquet; left out, that of the instrument, if it has
+        one. What it does not use is masked; d-spacings and momentum transfers are those of the calibration.
     since
         Pulses before this time are passed over.
     publish_from
@@ -153,8 +161,9 @@ def pipeline(
         ``wavelength``, ``d_spacing``, ``q``, ``energy`` (meV), with a range or without; left out: what the method of
         the instrument looks at.
     frames
-        Times are those of arrival after any pulse, and become times of flight: the shortest wavelength, Angstrom, that
-        choppers let through (``"2.5"``), or subframes (``"0:1-2.5,15000:2.5-4"``: us after the pulse, Angstrom).
+        Times are those of arrival after any pulse, and become times of flight: by the choppers of the instrument
+        (``"choppers"``), by the shortest wavelength, Angstrom, that they let through (``"2.5"``), or by subframes
+        (``"0:1-2.5,15000:2.5-4"``: us after the pulse, Angstrom).
     normalise
         ``"charge"`` or the name of a monitor: histograms divided by it go to the topic ``normalised`` too.
     log
@@ -166,6 +175,8 @@ def pipeline(
     ------
     ConfigError
         There is no such form, a number is none, or `per` is something else.
+    DataError
+        The file of the calibration is none.
     UsageError
         There is no such instrument.
 
@@ -188,6 +199,7 @@ def pipeline(
         began,
         one,
         mask=masked_of(mask, one),
+        calibration=calibration_of(calibration, one) if calibration else None,
         per=per,
         runs=told,
         least_charge=_number("least_charge", least_charge, float),
@@ -255,6 +267,7 @@ def reduce(
     runs: Stream | None = None,
     least_charge: float = 0.0,
     mask: npt.NDArray[np.bool_] | None = None,
+    calibration: Calibration | None = None,
     chosen: str = "",
     frames: str = "",
     normalise: str = "",
@@ -273,6 +286,8 @@ def reduce(
         With ``per="run"``, beginnings and ends (`eventide.apps.neutron.run_messages.RUNS`).
     mask
         Of each pixel, from the first one on, whether it does not count.
+    calibration
+        Of its pixels (`eventide.apps.neutron.calibrated.calibration_of`); left out, that of the instrument's file.
     chosen, frames, normalise
         As `products`, `frames` and `normalise` of `pipeline`.
 
@@ -294,6 +309,9 @@ def reduce(
     if per not in ("", "run", "period") or (per == "run" and (runs is None or one_by_one)):
         msg = f"counts cannot be per {per!r} here"
         raise ConfigError(msg, hint="'run' (of pulses, with a stream of runs), 'period', or nothing")
+    if calibration is None and one.calibration:
+        calibration = calibration_of(one.calibration, one)
+    mask = without_calibration(mask, calibration)
     schema = SEEN[one_by_one]
     timed = functools.partial(Stream.event_time, column="event_time", lateness=lateness)
     known = pulses if one_by_one else numbered(timed(pulses), within=within)
@@ -325,11 +343,12 @@ def reduce(
     volume = {"pixel_time": product(image(one, mask), flight(time_bins))}
     common: dict[str, Any] = {"vetoed": "vetoed", "track": ["message_id"]}
 
-    def count(of: Stream, every: str, made: Mapping[str, Product | Axis], **how: Any) -> Stream:
-        found = with_ledger(histogram(of, products=made, every=every, **how))
+    def count(of: Stream, every: str, axes: Mapping[str, Product | Axis], **how: Any) -> Stream:
+        found = with_ledger(histogram(of, products=axes, every=every, **how))
         return per_run(found, every=duration(every, what="every")) if per == "run" else found
 
-    histograms = count(banks, every, products(one, bins=bins, mask=mask, chosen=chosen), **common)
+    made = products(one, bins=bins, mask=mask, chosen=chosen, calibration=calibration)
+    histograms = count(banks, every, made, **common)
     counted = count(monitors, every, {"time_of_flight": flight(bins)}, **common)
     divided = None
     if normalise:
@@ -339,7 +358,7 @@ def reduce(
             if charge is None
             else divisors_of_charge(count(charge, every, CHARGE), told)
         )
-        divided = normalised(histograms, sent, by=normalise, keys=told)
+        divided = normalised(histograms, sent, by=normalise, keys=told, products=made)
     return Live(
         histograms,
         count(banks, volume_every, volume, sparse=True, **common),
@@ -349,7 +368,9 @@ def reduce(
     )
 
 
-def _arrivals(one: Instrument, frames: str) -> Arrivals:
+def _arrivals(one: Instrument, frames: str) -> Arrivals | LookedUp:
+    if frames == "choppers":
+        return by_choppers(one)
     distances = {m.name: m.distance for m in one.monitors}
     return Arrivals(subframes_of(frames), one.period / 1000, one.geometry().path, one.first, distances)
 

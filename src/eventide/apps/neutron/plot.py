@@ -34,6 +34,7 @@ _UNITS = {
     "angstrom": "\N{ANGSTROM SIGN}",
     "1/angstrom": "1/\N{ANGSTROM SIGN}",
     "us": "\N{MICRO SIGN}s",
+    "uAh": "\N{MICRO SIGN}Ah",
     "deg": "\N{DEGREE SIGN}",
 }
 
@@ -44,7 +45,8 @@ def draw(tables: Mapping[str, pa.Table], one: Instrument, path: str | Path, *, t
     Parameters
     ----------
     tables
-        What the topics ``histograms`` and ``monitors`` hold, by their names, with the metadata of their schemas.
+        What the topics ``histograms`` and ``monitors`` hold, by their names, with the metadata of their schemas; and
+        ``normalised``, where that is written.
     one
         The instrument.
     path
@@ -90,7 +92,8 @@ def _rows(tables: Mapping[str, pa.Table], view: View) -> pa.Table:
     table = tables.get(view.topic)
     if table is None:
         return pa.table({"until": []})
-    return table.filter(pc.equal(table.column("product"), view.product)).sort_by("until")
+    mine = pc.and_(pc.equal(table.column("product"), view.product), pc.is_valid(table.column(view.y.column)))
+    return table.filter(mine).sort_by("until")
 
 
 def _figure(tables: Mapping[str, pa.Table], one: Instrument, views: list[View]) -> Figure:
@@ -110,15 +113,22 @@ def _figure(tables: Mapping[str, pa.Table], one: Instrument, views: list[View]) 
         panel.set_title(view.title, loc="left", fontsize=10, fontweight="bold")
         for axis, label in ((view.x, panel.set_xlabel), (view.y, panel.set_ylabel)):
             unit = _UNITS.get(axis.unit, axis.unit)
-            label(f"{axis.label} ({unit})" if unit else axis.label, fontsize=9)
+            name = _sent(rows_of_view) if view.topic == "normalised" and axis is view.y else axis.label
+            label(f"{name} ({unit})" if unit else name, fontsize=9)
         panel.tick_params(labelsize=8, length=3, color="#999999")
         for side in ("top", "right"):
             panel.spines[side].set_visible(False)
     return figure
 
 
-def _newest(rows: pa.Table) -> Float64Array:
-    return np.asarray(rows.column("counts")[rows.num_rows - 1].values, np.float64)
+def _newest(rows: pa.Table, column: str = "counts") -> Float64Array:
+    return np.asarray(rows.column(column)[rows.num_rows - 1].values, np.float64)
+
+
+def _sent(rows: pa.Table) -> str:
+    """Return what the values are: counts by the charge, or by a monitor."""
+    by = rows.column("by")[rows.num_rows - 1].as_py()
+    return f"counts per {_UNITS['uAh']}" if by == "charge" else f"counts per count of {by}"
 
 
 def _spectrum(panel: Axes, view: View, rows: pa.Table) -> None:
@@ -127,13 +137,28 @@ def _spectrum(panel: Axes, view: View, rows: pa.Table) -> None:
     kinds = dict.fromkeys(rows.column(view.per).to_pylist()) if view.per else {"": None}
     for number, name in enumerate(kinds):
         mine = rows.filter(pc.equal(rows.column(view.per), name)) if view.per else rows
-        panel.stairs(_newest(mine), edges, color=_LINE[number % len(_LINE)], lw=1.0, label=str(name) or None)
+        values = _newest(mine, view.y.column)
+        panel.stairs(values, edges, color=_LINE[number % len(_LINE)], lw=1.0, label=str(name) or None)
+        for layer in view.layers:
+            if layer.kind == "errors":
+                errors = _newest(mine, layer.columns[0])
+                band = {"baseline": values - errors, "fill": True, "lw": 0, "alpha": 0.25}
+                panel.stairs(values + errors, edges, color=_LINE[number % len(_LINE)], **band)
     panel.set_xscale(view.x.form)
-    panel.set_yscale("symlog" if view.y.form == "log" else "linear")
+    _scale(panel, view, rows)
     panel.set_ylim(bottom=0)
     panel.grid(color=_GRID, lw=0.6)
     if view.per:
         panel.legend(frameon=False, fontsize=8)
+
+
+def _scale(panel: Axes, view: View, rows: pa.Table) -> None:
+    if view.y.form == "linear":
+        return
+    values = _newest(rows, view.y.column)
+    least = float(np.min(values, where=values > 0, initial=np.inf))
+    # Linear below the least value there is: of counts that is 1, of normalised ones anything.
+    panel.set_yscale("symlog", linthresh=2.0 if view.y.column == "counts" else least if np.isfinite(least) else 1.0)
 
 
 def _rate(panel: Axes, rows: pa.Table, *, period: int) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from eventide.apps.neutron.instruments import NS_PER_ANGSTROM_METRE, Instrument
+from eventide.apps.neutron.reduction.calibration import Calibration
 from eventide.apps.neutron.reduction.constants import ENERGY_OF_WAVELENGTH
 from eventide.errors import ConfigError, near_names
-from eventide.kernel.histogram.axes import Axis, logarithmic, pixels, rows, uniform
+from eventide.kernel.histogram.axes import Axis, Edges, logarithmic, pixels, rows, uniform
 from eventide.kernel.histogram.products import Product, product
 from eventide.kernel.histogram.values import ratio, scaled
 
@@ -34,7 +36,12 @@ _LOOKED_AT: Final = {
 
 
 def products(
-    one: Instrument, *, bins: int = 1000, mask: npt.NDArray[np.bool_] | None = None, chosen: str = ""
+    one: Instrument,
+    *,
+    bins: int = 1000,
+    mask: npt.NDArray[np.bool_] | None = None,
+    chosen: str = "",
+    calibration: Calibration | None = None,
 ) -> dict[str, Product | Axis]:
     """Return what is counted of an instrument's banks: what its method looks at, or what is chosen.
 
@@ -48,6 +55,8 @@ def products(
         Of each pixel, from the first one on, whether it does not count.
     chosen
         Names with commas, of `CHOICE`, each with a range or without: ``"image,wavelength=1-12,energy"``.
+    calibration
+        Of all its pixels, from the first one on: d-spacings and momentum transfers are those of the calibration.
 
     Raises
     ------
@@ -61,7 +70,14 @@ def products(
     (['time_of_flight', 'image', 'd_spacing'], ['wavelength', 'energy'])
     """
     ranges = _chosen(chosen, one) if chosen else dict.fromkeys(_LOOKED_AT[one.method])
-    return {name: _product(name, one, bins=bins, mask=mask, span=span) for name, span in ranges.items()}
+    made = {name: _product(name, one, bins=bins, mask=mask, span=span) for name, span in ranges.items()}
+    if calibration is None:
+        return made
+    value = {"d_spacing": calibration.d_spacing, "q": calibration.momentum_transfer_whole}
+    return {
+        name: replace(each, value=value[name]()) if name in value and isinstance(each, Edges) else each
+        for name, each in made.items()
+    }
 
 
 def _chosen(text: str, one: Instrument) -> dict[str, tuple[float, float] | None]:

@@ -15,8 +15,8 @@ __all__ = ["VIEWS", "Axis", "Layer", "View"]
 class Axis(msgspec.Struct, frozen=True):
     """One axis: the column it shows, and its unit.
 
-    Of a histogram, `column` is that of the counts and `dimension` the axis of the histogram (see the metadata of the
-    topic), whose values are multiplied by `scale` to be in `unit`.
+    Of a histogram, `column` is that of the counts (of a normalised one, of the values) and `dimension` the axis of the
+    histogram (see the metadata of the topic), whose values are multiplied by `scale` to be in `unit`.
     """
 
     column: str
@@ -28,9 +28,9 @@ class Axis(msgspec.Struct, frozen=True):
 
 
 class Layer(msgspec.Struct, frozen=True):
-    """One layer of a view."""
+    """One layer of a view; errors are those of the steps before them."""
 
-    kind: Literal["line", "steps", "image"]
+    kind: Literal["line", "steps", "errors", "image"]
     label: str
     columns: tuple[str, ...]
     topic: str
@@ -71,6 +71,23 @@ def _spectrum(name: str, title: str, *, x: Axis, methods: tuple[str, ...], form:
     )
 
 
+def _normalised(view: View) -> View:
+    """Return the view of the same histogram divided by what was sent, with its errors."""
+    layers = (
+        Layer("steps", "all banks", ("values",), "normalised"),
+        Layer("errors", "errors", ("errors",), "normalised"),
+    )
+    return msgspec.structs.replace(
+        view,
+        name=f"normalised_{view.name}",
+        title=f"{view.title}, normalised",
+        topic="normalised",
+        x=msgspec.structs.replace(view.x, column="values"),
+        y=msgspec.structs.replace(view.y, column="values", label="counts per what was sent"),
+        layers=layers,
+    )
+
+
 def _image(layout: Literal["plane", "cylinder", "ring"], *, x: Axis, y: Axis, methods: tuple[str, ...]) -> View:
     layers = (Layer("image", "counts", ("counts",), "histograms"),)
     title = "Counts of the pixels"
@@ -79,7 +96,7 @@ def _image(layout: Literal["plane", "cylinder", "ring"], *, x: Axis, y: Axis, me
 
 _NEUTRONS: Final = ("sans", "powder", "reflectometry")
 
-VIEWS: Final = (
+_COUNTED: Final = (
     _image("plane", x=Axis("counts", "x", "m"), y=Axis("counts", "y", "m"), methods=("sans", "reflectometry")),
     _image("cylinder", x=Axis("counts", "angle", "deg"), y=Axis("counts", "height", "m"), methods=("powder",)),
     _image("ring", x=Axis("counts", "counter"), y=Axis("counts", "counts"), methods=("muon",)),
@@ -151,5 +168,10 @@ VIEWS: Final = (
         Axis("events", "events", "1/s"),
         (Layer("line", "all banks", ("events",), "histograms"),),
     ),
+)
+
+VIEWS: Final = (
+    *_COUNTED,
+    *(_normalised(v) for v in _COUNTED if v.topic == "histograms" and v.kind == "spectrum" and v.name != "decay"),
 )
 """For each method of measuring, what people at such an instrument look at; drawn is what was counted."""

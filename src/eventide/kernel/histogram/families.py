@@ -76,6 +76,8 @@ def plain_calibration(source: Calibrated) -> bool:
     >>> plain_calibration(calibrated("pixel", "tof", difc=[2.0, 3.0]))
     True
     """
+    if source.inverse:
+        return False
     size = np.abs(source.difc[~np.isnan(source.difc)])
     # The root of a square is exact, and so are halves: with difa and tzero of 0 the formula is time / difc.
     return not source.difa.any() and not source.tzero.any() and bool(((size > 1e-100) & (size < 1e100)).all())

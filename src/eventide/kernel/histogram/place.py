@@ -168,12 +168,14 @@ class Place:
                 linear, inner = self._room(1, out.size, np.float64), self._room(2, out.size, np.float64)
                 loops.gather_four(pixel, time, linear, inner, out, first, constants)
                 loops.solve(linear, inner, out)
+                _over(source, out)
             return
         with np.errstate(all="ignore"):
             own, t = constants[_known(pixel, first, len(constants) - 1)], time.astype(np.float64)
             if isinstance(source, Calibrated):
                 t = t - own[:, 3]
                 out[:] = 2.0 * t / (own[:, 1] + np.copysign(np.sqrt(own[:, 2] + own[:, 0] * t), own[:, 1]))
+                _over(source, out)
             else:
                 out[:] = own * t if isinstance(source, Scaled) else own / t
                 _square(source, out)
@@ -203,6 +205,12 @@ def _square(source: Scaled | Ratio, out: Array) -> None:
     if isinstance(source, Ratio) and source.squared:
         with np.errstate(over="ignore"):
             np.multiply(out, out, out=out)
+
+
+def _over(source: Calibrated, out: Array) -> None:
+    if source.inverse:
+        with np.errstate(all="ignore"):
+            np.divide(1.0, out, out=out)
 
 
 def _four(source: Calibrated) -> Array:

@@ -32,6 +32,7 @@ from eventide.kernel.histogram.steps import (
     FAMILY,
     FOUR,
     NUMBERS,
+    OVER,
     PIXEL,
     PIXELS,
     REACH,
@@ -215,7 +216,7 @@ class Program:
         for axis in (a for p in products.values() for a in p.axes):
             if isinstance(axis, Edges) and not isinstance(axis.value, Column):
                 kind, table = _table_of(axis.value)
-                alike.setdefault((axis.value.first, table.size, kind == FOUR), {})[id(axis)] = table
+                alike.setdefault((axis.value.first, table.size, kind in (FOUR, OVER)), {})[id(axis)] = table
         out: dict[int, tuple[int, int, int, int]] = {}
         for (_, _, four), tables in alike.items():
             if four:
@@ -287,6 +288,8 @@ def _kind_of(source: Scaled | Ratio | Calibrated) -> int:
         return SCALED
     if isinstance(source, Ratio):
         return SQUARED if source.squared else UNDER
+    if source.inverse:
+        return OVER
     return DIVIDED if plain_calibration(source) else FOUR
 
 

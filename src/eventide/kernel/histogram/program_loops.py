@@ -28,6 +28,7 @@ from eventide.kernel.histogram.steps import (
     FAMILY,
     FOUR,
     NUMBERS,
+    OVER,
     PIXEL,
     PIXELS,
     REACH,
@@ -93,10 +94,13 @@ def _convert(kind: int, pixel: Any, time: Any, rooms: Any, first: int, table: An
     """Write the values of a converted axis."""
     size = pixel.size
     out = rooms[0, :size]
-    if kind == FOUR:
+    if kind in (FOUR, OVER):
         linear, inner = rooms[1, :size], rooms[2, :size]
         _gather_four(pixel, time, linear, inner, out, first, table.reshape(table.size // 4, 4))
         _solve(linear, inner, out)
+        if kind == OVER:
+            for i in range(size):
+                out[i] = np.divide(1.0, out[i])
     else:
         _gather(pixel, out, first, table, stride, column)
         if kind == SCALED:

@@ -14,6 +14,7 @@ __all__ = [
     "FAMILY",
     "FOUR",
     "NUMBERS",
+    "OVER",
     "PIXEL",
     "PIXELS",
     "REACH",
@@ -36,8 +37,9 @@ on with the events that it leaves, up to where it is back to all."""
 COUNT_PIXELS = 11
 """Count an image."""
 
-TIME, PIXEL, SCALED, UNDER, SQUARED, DIVIDED, FOUR = 0, 1, 2, 3, 4, 5, 6
-"""Values: a column; constant * time; constant / time, or its square; time / constant; a calibration of four terms."""
+TIME, PIXEL, SCALED, UNDER, SQUARED, DIVIDED, FOUR, OVER = 0, 1, 2, 3, 4, 5, 6, 7
+"""Values: a column; constant * time; constant / time, or its square; time / constant; a calibration of four terms; one
+over that."""
 
 TOGETHER = 2048
 """Events that go through all steps together: what each step leaves stays in the first cache."""

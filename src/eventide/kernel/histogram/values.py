@@ -1,8 +1,8 @@
 """Where the values of an axis come from: a column, or a time converted with constants of the event's pixel.
 
 Wavelength and d-spacing are ``constant[pixel] * time``, momentum transfer is ``constant[pixel] / time``, energy the
-square of such a ratio, and a calibrated d-spacing solves ``time = difa d^2 + difc d + tzero``. Units are those of the
-constants.
+square of such a ratio. A calibrated d-spacing solves ``time = difa d^2 + difc d + tzero``; its inverse is a momentum
+transfer. Units are those of the constants.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibrated:
-    """The root d of ``time = difa d^2 + difc d + tzero``, with the constants of the pixel."""
+    """The root d of ``time = difa d^2 + difc d + tzero``, with the constants of the pixel, or one over it."""
 
     pixel: str
     time: str
@@ -72,6 +72,7 @@ class Calibrated:
     difc: Float64Array
     tzero: Float64Array
     first: int = 0
+    inverse: bool = False
 
 
 Value: TypeAlias = Column | Scaled | Ratio | Calibrated
@@ -165,6 +166,7 @@ def calibrated(
     difa: npt.ArrayLike | None = None,
     tzero: npt.ArrayLike | None = None,
     first: int = 0,
+    inverse: bool = False,
 ) -> Calibrated:
     """Convert a time to the d-spacing of a calibration: the d of ``time = difa d^2 + difc d + tzero``.
 
@@ -179,6 +181,8 @@ def calibrated(
         As in `scaled`.
     difc, difa, tzero
         Per pixel; with the time in us: us/Angstrom, us/Angstrom^2 and us. `difc` NaN masks a pixel.
+    inverse
+        Take 1/d. Times ``f``: with `difc` times f and `difa` times f^2, as that is the d of ``d / f``.
 
     Raises
     ------
@@ -196,7 +200,7 @@ def calibrated(
     if a.size != c.size or z.size != c.size:
         msg = f"calibrated() got {c.size} difc, {a.size} difa and {z.size} tzero"
         raise UsageError(msg, hint="give one of each per pixel")
-    return Calibrated(pixel, time, a, c, z, _first(first, "calibrated()"))
+    return Calibrated(pixel, time, a, c, z, _first(first, "calibrated()"), bool(inverse))
 
 
 def _constants(given: npt.ArrayLike, what: str) -> Float64Array:

@@ -10,7 +10,7 @@ by none, and has no time of flight.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,7 +23,7 @@ from eventide.errors import ConfigError, UsageError
 from eventide.kernel.histogram.columns import event_columns
 from eventide.model.batch import column
 
-__all__ = ["Arrivals", "Subframe", "subframes_of"]
+__all__ = ["Arrivals", "Subframe", "subframes_of", "with_times"]
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -105,34 +105,56 @@ class Arrivals:
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return a batch with times of flight in the place of the times of arrival (column ``time_of_flight``, ns)."""
-        held = column(batch, "time_of_flight", where="to unwrap frames")
-        listed = pa.types.is_list(held.type) or pa.types.is_large_list(held.type)
-        of_pixels = column(batch, "pixel_id", where="to unwrap frames").null_count < batch.num_rows
-        names = ("time_of_flight", "pixel_id") if of_pixels else ("time_of_flight",)
-        events = event_columns(batch, names)
-        time = np.asarray(events.values["time_of_flight"], np.float64) / _NS
-        lengths = np.asarray(held.value_lengths().fill_null(0)) if listed else np.ones(batch.num_rows, np.int64)
-        path = self._of_pixels(events.values["pixel_id"]) if of_pixels else np.repeat(self._of_sources(batch), lengths)
-        made = self.times(path, time) * _NS
-        for none in events.nulls.values():
-            made[none] = np.nan
-        values = pa.array(made, pa.float64())
-        if listed:
-            ends = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
-            values = pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), values)
-        at = batch.schema.get_field_index("time_of_flight")
-        return batch.set_column(
-            at, pa.field("time_of_flight", values.type, metadata=batch.schema.field(at).metadata), values
-        )
+        return with_times(batch, self._of_pixels, self._of_source)
 
-    def _of_pixels(self, pixel: npt.NDArray[np.generic]) -> Float64Array:
+    def _of_pixels(self, pixel: npt.NDArray[np.generic], time: Float64Array) -> Float64Array:
         at = pixel.astype(np.int64) - self.first
         known = (at >= 0) & (at < self.path.size)
-        return np.where(known, self.path[np.where(known, at, 0)], np.nan)
+        return self.times(np.where(known, self.path[np.where(known, at, 0)], np.nan), time)
 
-    def _of_sources(self, batch: pa.RecordBatch) -> Float64Array:
-        sources = column(batch, "source", where="to unwrap frames").cast(pa.string())
-        return np.array([self.monitors.get(name, math.nan) for name in sources.to_pylist()], np.float64)
+    def _of_source(self, name: str, time: Float64Array) -> Float64Array:
+        return self.times(np.full(time.shape, self.monitors.get(name, math.nan)), time)
+
+
+def with_times(
+    batch: pa.RecordBatch,
+    of_pixels: Callable[[npt.NDArray[np.generic], Float64Array], Float64Array],
+    of_source: Callable[[str, Float64Array], Float64Array],
+) -> pa.RecordBatch:
+    """Return a batch with times of flight in the place of the times of arrival (column ``time_of_flight``, ns).
+
+    Parameters
+    ----------
+    batch
+        Pulses, which have lists, or events; with pixels, or all without.
+    of_pixels
+        From numbers of pixels and times of arrival, us, to times of flight, us.
+    of_source
+        The same from the name of a source without pixels.
+    """
+    held = column(batch, "time_of_flight", where="to unwrap frames")
+    listed = pa.types.is_list(held.type) or pa.types.is_large_list(held.type)
+    has_pixels = column(batch, "pixel_id", where="to unwrap frames").null_count < batch.num_rows
+    events = event_columns(batch, ("time_of_flight", "pixel_id") if has_pixels else ("time_of_flight",))
+    time = np.asarray(events.values["time_of_flight"], np.float64) / _NS
+    lengths = np.asarray(held.value_lengths().fill_null(0)) if listed else np.ones(batch.num_rows, np.int64)
+    if has_pixels:
+        made = of_pixels(events.values["pixel_id"], time) * _NS
+    else:
+        made = np.full(time.shape, np.nan)
+        names = column(batch, "source", where="to unwrap frames").cast(pa.string()).to_pylist()
+        for name in dict.fromkeys(names):
+            mine = np.repeat(np.array([n == name for n in names], np.bool_), lengths)
+            made[mine] = of_source(name or "", time[mine]) * _NS
+    for none in events.nulls.values():
+        made[none] = np.nan
+    values = pa.array(made, pa.float64())
+    if listed:
+        ends = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+        values = pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), values)
+    at = batch.schema.get_field_index("time_of_flight")
+    metadata = batch.schema.field(at).metadata
+    return batch.set_column(at, pa.field("time_of_flight", values.type, metadata=metadata), values)
 
 
 def subframes_of(text: str) -> tuple[Subframe, ...]:

@@ -5,25 +5,19 @@ The constants are those of GSAS and Mantid: us / Angstrom^2, us / Angstrom, us.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from eventide.apps.neutron.reduction.units import per_microsecond
-from eventide.errors import DataError, MissingDependencyError, UsageError
+from eventide.errors import UsageError
 from eventide.kernel.histogram.values import Calibrated, Ratio, calibrated, ratio
 
-__all__ = ["Calibration", "d_of_time", "read_calibration", "time_of_d"]
+__all__ = ["Calibration", "d_of_time", "time_of_d"]
 
 Float64Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-
-MOST_PIXELS = 2**28
-"""Pixels that a calibration file may span: a number beyond is damage."""
 
 
 def d_of_time(
@@ -152,10 +146,41 @@ class Calibration:
     ) -> Ratio:
         """Return ``Q = 2 pi DIFC / t``, 1/Angstrom, as the value of an axis: without DIFA and TZERO, one division.
 
-        For axes of Q with all constants, take `d_spacing` with the edges ``2 pi / Q``. Parameters as in `d_spacing`.
+        With all constants it is `momentum_transfer_whole`. Parameters as in `d_spacing`.
         """
         constants = np.where(self.usable, 2.0 * np.pi * self.difc / per_microsecond(unit), np.nan)
         return ratio(pixel, time, constants, first=self.first)
+
+    def momentum_transfer_whole(
+        self, *, pixel: str = "pixel_id", time: str = "time_of_flight", unit: str = "ns"
+    ) -> Calibrated | Ratio:
+        """Return ``Q = 2 pi / d``, 1/Angstrom, as the value of an axis, d with all constants.
+
+        It is one over the root of ``t = difa 4 pi^2 x^2 + difc 2 pi x + tzero``, x being ``d / (2 pi)``. Parameters as
+        in `d_spacing`.
+        """
+        if not self.difa[self.usable].any() and not self.tzero[self.usable].any():
+            return self.momentum_transfer_linear(pixel=pixel, time=time, unit=unit)
+        by, turn = 1.0 / per_microsecond(unit), 2.0 * np.pi
+        difc = np.where(self.usable, self.difc * (by * turn), np.nan)
+        difa, tzero = self.difa * (by * turn * turn), self.tzero * by
+        return calibrated(pixel, time, difc=difc, difa=difa, tzero=tzero, first=self.first, inverse=True)
+
+    def within(self, first: int, count: int) -> Calibration:
+        """Return the constants of `count` pixels from `first` on; those that this calibration lacks are not in use.
+
+        Examples
+        --------
+        >>> one = Calibration(np.array([1000.0]), np.array([0.0]), np.array([0.0]), np.array([True]), first=7)
+        >>> one.within(6, 3).usable.tolist()
+        [False, True, False]
+        """
+        at = np.arange(first, first + count) - self.first
+        known = (at >= 0) & (at < self.difc.size)
+        at = np.where(known, at, 0)
+        difc = np.where(known, self.difc[at], np.nan)
+        difa, tzero = (np.where(known, each[at], 0.0) for each in (self.difa, self.tzero))
+        return Calibration(difc, difa, tzero, known & self.use[at], first)
 
     def _at(self, pixel: npt.ArrayLike) -> tuple[Float64Array, Float64Array, Float64Array]:
         at = np.asarray(pixel).astype(np.int64) - self.first
@@ -163,70 +188,3 @@ class Calibration:
         at = np.where(known, at, 0)
         difc = np.where(known & self.usable[at], self.difc[at], np.nan)
         return difc, self.difa[at], self.tzero[at]
-
-
-def read_calibration(path: str | Path) -> Calibration:
-    """Read a calibration from an HDF5 file, as Mantid's SaveDiffCal writes it.
-
-    Parameters
-    ----------
-    path
-        The file: a group ``calibration`` with ``detid``, ``difc`` and, if they are there, ``difa``, ``tzero`` and
-        ``use`` (0: masked), of one length.
-
-    Raises
-    ------
-    MissingDependencyError
-        h5py is not installed.
-    DataError
-        The file is no such calibration.
-
-    Examples
-    --------
-    >>> nomad = read_calibration("NOMAD_shifter.h5")  # doctest: +SKIP
-    >>> nomad.usable.sum()  # doctest: +SKIP
-    32368
-    """
-    try:
-        h5py = importlib.import_module("h5py")
-    except ImportError:
-        msg = f"{path} cannot be read: h5py is not installed"
-        raise MissingDependencyError(msg, hint="pip install h5py") from None
-    try:
-        with h5py.File(path, "r") as file:
-            held = file["calibration"]
-            found = {n: np.asarray(held[n]) for n in ("detid", "difc", "difa", "tzero", "use") if n in held}
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        msg = f"{path} is no calibration: {error}"
-        raise DataError(msg, hint="an HDF5 file with a group 'calibration' is needed") from None
-    return _of_columns(found, str(path))
-
-
-def _of_columns(found: dict[str, Any], where: str) -> Calibration:
-    wrong = ""
-    if "detid" not in found or "difc" not in found:
-        wrong = "it has no detid or no difc"
-    elif found["detid"].dtype.kind not in "iu" or any(a.dtype.kind not in "iuf" for a in found.values()):
-        wrong = "its columns are not numbers"
-    elif (
-        found["detid"].ndim != 1
-        or not found["detid"].size
-        or any(a.shape != found["detid"].shape for a in found.values())
-    ):
-        wrong = f"its columns have the shapes {[a.shape for a in found.values()]}"
-    else:
-        number = found["detid"]
-        first, last = int(number.min()), int(number.max())
-        if np.unique(number).size != number.size or last - first >= MOST_PIXELS:
-            wrong = f"its {number.size} pixels from {first} to {last} are not one row each, or span too many numbers"
-    if wrong:
-        msg = f"{where} is no calibration: {wrong}"
-        raise DataError(msg, hint="detid, difc, difa, tzero and use need one value for each pixel")
-    at = number.astype(np.int64) - first
-    columns = {}
-    for name, default in (("difc", np.nan), ("difa", 0.0), ("tzero", 0.0)):
-        columns[name] = np.full(last - first + 1, default)
-        columns[name][at] = found.get(name, default)
-    use = np.zeros(last - first + 1, np.bool_)
-    use[at] = found["use"] != 0 if "use" in found else True
-    return Calibration(**columns, use=use, first=first)
