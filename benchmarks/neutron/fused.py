@@ -3,10 +3,10 @@
     python benchmarks/neutron/fused.py [--seconds 5] [--rate 1e7] [--repeat 3]
 
 The ten are those of ``histogram.py``: spectra, an image, eight regions, a monitor, banks, wavelength, Q, d-spacing.
-They, and the spectrum of 100 bins alone, are counted from simulated pulses of SANS2D (122,880 pixels), published every second
-of event time into a topic of the log, with checkpoints. Each product is compared with what it is alone. A figure is
-processor time of the whole process for an event, of a longer run minus that of one of a fifth of its length, medians of
-turns. What the ten cost without reading (arrays in memory) is in ``histogram.py``. The last line is one JSON object.
+They, and the spectrum of 100 bins alone, are counted from simulated pulses of SANS2D (122,880 pixels), published every
+second of event time into a topic of the log, with checkpoints. Each product is compared with what it is alone. A figure
+is processor time of the whole process for an event, of a longer run minus that of one of a fifth of its length, medians
+of turns. What the ten cost without reading (arrays in memory) is in ``histogram.py``. The last line is one JSON object.
 """
 
 from __future__ import annotations

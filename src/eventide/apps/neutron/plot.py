@@ -142,8 +142,8 @@ def _spectrum(panel: Axes, view: View, rows: pa.Table) -> None:
         for layer in view.layers:
             if layer.kind == "errors":
                 errors = _newest(mine, layer.columns[0])
-                band = {"baseline": values - errors, "fill": True, "lw": 0, "alpha": 0.25}
-                panel.stairs(values + errors, edges, color=_LINE[number % len(_LINE)], **band)
+                colour, low = _LINE[number % len(_LINE)], values - errors
+                panel.stairs(values + errors, edges, color=colour, baseline=low, fill=True, lw=0, alpha=0.25)
     panel.set_xscale(view.x.form)
     _scale(panel, view, rows)
     panel.set_ylim(bottom=0)
