@@ -138,12 +138,13 @@ def _spectrum(panel: Axes, view: View, rows: pa.Table) -> None:
     for number, name in enumerate(kinds):
         mine = rows.filter(pc.equal(rows.column(view.per), name)) if view.per else rows
         values = _newest(mine, view.y.column)
-        panel.stairs(values, edges, color=_LINE[number % len(_LINE)], lw=1.0, label=str(name) or None)
+        colour = _LINE[number % len(_LINE)]
+        panel.stairs(values, edges, color=colour, lw=1.0, label=str(name) or None)
         for layer in view.layers:
             if layer.kind == "errors":
                 errors = _newest(mine, layer.columns[0])
-                colour, low = _LINE[number % len(_LINE)], values - errors
-                panel.stairs(values + errors, edges, color=colour, baseline=low, fill=True, lw=0, alpha=0.25)
+                low, high = values - errors, values + errors
+                panel.stairs(high, edges, baseline=low, fill=True, color=colour, lw=0, alpha=0.25)
     panel.set_xscale(view.x.form)
     _scale(panel, view, rows)
     panel.set_ylim(bottom=0)

@@ -77,7 +77,7 @@ class Feed:
         *,
         items: Items,
         max_rows: int,
-        max_items: int = 4,
+        max_items: int = 2,
         max_bytes: int = 1 << 26,
         policy: RetryPolicy | None = None,
         spare: Spare | None = None,
