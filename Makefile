@@ -69,7 +69,8 @@ GAMMA_PEERS := $(basename $(notdir $(wildcard tests/gamma/requirements/*.txt)))
 	touch $@
 
 test-gamma-peers: $(GAMMA_PEERS:%=.venvs/gamma-%/.done)
-	.venvs/gamma-ctapipe/bin/python -m pytest -q tests/gamma/app/test_gamma_hdf5.py tests/gamma/app/test_gamma_live.py
+	.venvs/gamma-ctapipe/bin/python -m pytest -q tests/gamma/app/test_gamma_hdf5.py tests/gamma/app/test_gamma_live.py \
+	  tests/gamma/app/test_gamma_load.py tests/gamma/images/test_gamma_timing_ctapipe.py
 	.venvs/gamma-gammapy/bin/python -m pytest -q tests/gamma/events/test_dl3.py -k gammapy
 
 # Its python stands first on the path: some engines start others by name.

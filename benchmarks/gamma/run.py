@@ -1,19 +1,12 @@
 """All gamma benchmarks, their floors, one table: ``python benchmarks/gamma/run.py [--quick] [NAME ...]``.
 
-Each program is run by itself, in turn, with the Python that runs this one (``make bench-gamma`` takes the environment
-that has the peers; the data are found through EVENTIDE_DATA). Their JSON lines are printed as they come; the last line
-sums up, and is ok only when every floor was judged and holds.
+``make bench-gamma`` takes the environment that has the peers; the data are found through EVENTIDE_DATA. What the table
+says: `benchmarks.floors`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +14,12 @@ if not __package__:  # run as a file: find the package beside it
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from benchmarks.case import Floor
-from benchmarks.harness import machine
+from benchmarks.floors import Judged, Program, judge
 
 HERE = Path(__file__).resolve().parent
 
-PROGRAMS = ("images", "events", "paper")
-"""What is run; all of them take ``--quick``."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A goal: a figure of a program's report, and its bound."""
-
-    title: str
-    program: str
-    figure: Callable[[dict[str, Any]], float]
-    floor: Floor
+PROGRAMS = {name: Program(f"{name}.py") for name in ("images", "events", "paper")}
+"""What is run."""
 
 
 def least(report: dict[str, Any], table: str, name: str, *, camera: str = "") -> float:
@@ -85,49 +68,5 @@ GOALS = (
 )  # fmt: skip
 
 
-def run(name: str, *, quick: bool) -> dict[str, Any] | None:
-    """Run a program; return what its last line says, or None where it has failed."""
-    command = [sys.executable, str(HERE / f"{name}.py"), *(["--quick"] if quick else [])]
-    path = os.pathsep.join([str(HERE.parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path})
-    lines = done.stdout.strip().splitlines()
-    try:
-        report: dict[str, Any] = json.loads(lines[-1])
-    except (IndexError, json.JSONDecodeError):
-        print(f"{name}: no result\n{done.stderr.strip()[-2000:]}", flush=True)
-        return None
-    print(lines[-1], flush=True)
-    return report
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PROGRAMS)}; default all")
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
-    names = options.names or list(PROGRAMS)
-    if unknown := sorted(set(names) - set(PROGRAMS)):
-        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(PROGRAMS)}")
-    reports = {name: run(name, quick=options.quick) for name in names}
-    figures, held, rows = {}, {}, []
-    for goal in GOALS:
-        report = reports.get(goal.program)
-        try:
-            value = None if report is None else float(f"{goal.figure(report):.4g}")
-        except (KeyError, ValueError):  # a peer that is not there
-            value = None
-        figures[goal.title] = value
-        held[goal.title] = value is not None and goal.floor.holds(value)
-        told, said = ("-", "-") if value is None else (f"{value:.4g}", "ok" if held[goal.title] else "LOW")
-        rows.append(f"{goal.title:76} {told:>9}  {goal.floor!s:20} {said}")
-    print("\n".join(rows))
-    ok = all(held[goal.title] for goal in GOALS if goal.program in names)
-    floors = {goal.title: str(goal.floor) for goal in GOALS}
-    print(
-        json.dumps({"id": "gamma", "figures": figures, "floors": floors, "held": held, "ok": ok, "machine": machine()})
-    )
-    return 0 if ok else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(judge("gamma", HERE, PROGRAMS, GOALS, about=__doc__.splitlines()[0]))

@@ -1,19 +1,11 @@
 """All neutron benchmarks, their floors, one table: ``python benchmarks/neutron/run.py [--quick] [NAME ...]``.
 
-Each program is run by itself, in turn, with the Python that runs this one (``make bench-neutron`` takes the environment
-that has the peers). Their JSON lines are printed as they come; the last line sums up, and is ok only when every floor
-was judged and holds.
+``make bench-neutron`` takes the environment that has the peers. What the table says: `benchmarks.floors`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +13,19 @@ if not __package__:  # run as a file: find the package beside it
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from benchmarks.case import Floor
-from benchmarks.harness import machine
+from benchmarks.floors import Judged, Program, judge
 
 HERE = Path(__file__).resolve().parent
 
-PROGRAMS: dict[str, tuple[list[str], list[str]]] = {
-    "decode": (["decode.py"], ["--quick"]),
-    "histogram": (["histogram.py"], ["--events", "4000000", "--repeat", "2"]),
-    "fused": (["fused.py"], ["--seconds", "5", "--repeat", "3"]),
-    "live": (["live.py", "--instrument", "sans2d"], ["--seconds", "5", "--repeat", "2"]),
-    "live-loki": (["live.py", "--instrument", "loki"], ["--seconds", "5", "--repeat", "1"]),
-    "latency": (["latency.py"], ["--seconds", "15"]),
+PROGRAMS = {
+    "decode": Program("decode.py"),
+    "histogram": Program("histogram.py", shorter=("--events", "4000000", "--repeat", "2")),
+    "fused": Program("fused.py"),
+    "live": Program("live.py", ("--instrument", "sans2d"), ("--seconds", "5", "--repeat", "2")),
+    "live-loki": Program("live.py", ("--instrument", "loki"), ("--seconds", "5", "--repeat", "1")),
+    "latency": Program("latency.py", shorter=("--seconds", "15")),
 }
-"""What is run, and what makes it shorter."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A goal: a figure of a program's report, and its bound."""
-
-    title: str
-    program: str
-    figure: Callable[[dict[str, Any]], float]
-    floor: Floor
+"""What is run."""
 
 
 def case(report: dict[str, Any], name: str) -> dict[str, Any]:
@@ -97,51 +79,5 @@ GOALS = (
 )  # fmt: skip
 
 
-def run(name: str, *, quick: bool) -> dict[str, Any] | None:
-    """Run a program; return what its last line says, or None where it has failed."""
-    arguments, shorter = PROGRAMS[name]
-    command = [sys.executable, str(HERE / arguments[0]), *arguments[1:], *(shorter if quick else [])]
-    path = os.pathsep.join([str(HERE.parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path})
-    lines = done.stdout.strip().splitlines()
-    try:
-        report: dict[str, Any] = json.loads(lines[-1])
-    except (IndexError, json.JSONDecodeError):
-        print(f"{name}: no result\n{done.stderr.strip()[-2000:]}", flush=True)
-        return None
-    print(lines[-1], flush=True)
-    return report
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PROGRAMS)}; default all")
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
-    names = options.names or list(PROGRAMS)
-    reports = {name: run(name, quick=options.quick) for name in names}
-    figures, held, print_rows = {}, {}, []
-    for goal in GOALS:
-        report = reports.get(goal.program)
-        try:
-            value = None if report is None else round(float(goal.figure(report)), 2)
-        except (KeyError, StopIteration, ValueError):  # a peer that is not there
-            value = None
-        figures[goal.title] = value
-        held[goal.title] = value is not None and goal.floor.holds(value)
-        told = "-" if value is None else f"{value:g}"
-        print_rows.append(f"{goal.title:76} {told:>9}  {goal.floor!s:16} {'ok' if held[goal.title] else 'NO'}")
-    print("\n".join(print_rows))
-    wanted = [goal.title for goal in GOALS if goal.program in names]
-    ok = all(held[title] for title in wanted)
-    floors = {goal.title: str(goal.floor) for goal in GOALS}
-    print(
-        json.dumps(
-            {"id": "neutron", "figures": figures, "floors": floors, "held": held, "ok": ok, "machine": machine()}
-        )
-    )
-    return 0 if ok else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(judge("neutron", HERE, PROGRAMS, GOALS, about=__doc__.splitlines()[0]))

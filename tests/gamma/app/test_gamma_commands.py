@@ -38,6 +38,7 @@ def test_the_demonstration_ends_with_an_alert_and_a_page(shown):
     assert any("sigma" in line for line in said)
     page = (out / "gamma.html").read_text("utf-8")
     assert "<svg" in page and "Crab-" in page
+    assert "<h2>Telescopes</h2>" in page and "last seen (UTC)" in page
     assert "http" not in page.replace("http://www.w3.org", "").replace("https://matplotlib.org", "").replace(
         "http://purl.org", ""
     ).replace("http://creativecommons.org", "")

@@ -11,13 +11,14 @@ from eventide.apps.gamma.dl1.instrument import read_site
 from eventide.apps.gamma.dl1.tables import Column, opened, write_table
 from eventide.apps.gamma.dl1.write import write_ctapipe
 from eventide.apps.gamma.pipeline import Analysis, analyse
-from eventide.apps.gamma.schema import DL1_IMAGE, MEASURED
+from eventide.apps.gamma.schema import DL1_IMAGE, MEASURED, TIMED
 from eventide.apps.gamma.science.regions import OnOff
 from eventide.apps.gamma.simulate import Night
 from eventide.apps.gamma.simulate.night import CRAB
 from eventide.apps.gamma.site import camera_of, made
 from eventide.apps.gamma.sources.ctapipe_hdf5 import read_dl1
 from eventide.apps.gamma.sources.replay import Replay
+from eventide.apps.gamma.timed import timed
 from eventide.connectors.memory import MemorySink
 from eventide.errors import DataError, SchemaError
 
@@ -192,6 +193,46 @@ def _text(folder):
     return folder / "text.h5"
 
 
+def measured_again(table):
+    """Compare statistics of peak times and of light with those that ctapipe makes of the images in the file."""
+    image = pytest.importorskip("ctapipe.image")
+    assert np.isfinite(table["timing_slope"]).sum() > 0.5 * np.isfinite(table["hillas_length"]).sum() > 0
+    for row in table:
+        if np.isnan(row["hillas_intensity"]):
+            continue
+        mask = row["image_mask"]
+        for name, values in (("peak_time", row["peak_time"][mask]), ("intensity", row["image"][mask])):
+            wanted = image.descriptive_statistics(values.astype(np.float64))
+            for what in ("max", "min", "mean", "std", "skewness", "kurtosis"):
+                assert row[f"{name}_{what}"] == pytest.approx(wanted[what], rel=1e-6, abs=1e-9, nan_ok=True), what
+
+
+def test_times_are_measured_of_the_images(night, file, tmp_path):
+    """Of images that are written, of `parameters` that have them, or not at all."""
+    images, parameters, events = night
+    with opened(file) as tables:
+        table = tables.table("/dl1/event/telescope/parameters/tel_001")
+        slopes, means = table.read("timing_slope", "peak_time_mean")
+        widths = table.read("hillas_width")[0]
+    assert np.isfinite(slopes).sum() > 3
+    assert np.array_equal(np.isfinite(means), np.isfinite(widths))
+    both = timed(ev.from_table(images), SITE)
+    found = ev.fetch(both).select(["tel_id", "time", "tel_event_id", *TIMED.names])
+    keys = ["tel_id", "time", "tel_event_id"]
+    more = parameters.select(keys).join(found, keys).sort_by([(k, "ascending") for k in keys])
+    base = parameters.sort_by([(k, "ascending") for k in keys])
+    for name in TIMED.names:
+        base = base.append_column(name, more[name])
+    for path, given in ((tmp_path / "bare.h5", parameters), (tmp_path / "timed.h5", base)):
+        write_ctapipe(path, SITE, parameters=given, events=events)
+        with opened(path) as tables:
+            (again,) = tables.table("/dl1/event/telescope/parameters/tel_001").read("timing_slope")
+        if given is parameters:
+            assert np.isnan(again).all()
+        else:
+            assert np.array_equal(again, slopes, equal_nan=True)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_ctapipe_loads_the_same(night, file):
@@ -227,6 +268,7 @@ def test_ctapipe_loads_the_same(night, file):
             mine["telescope_pointing_altitude"].to_numpy(), abs=1e-9
         )
         assert table["image_mask"].sum(axis=1).tolist() == mine["morphology_n_pixels"].to_pylist()
+        measured_again(table)
         assert table["hillas_width"].unit == "deg"
         assert not np.ma.is_masked(table["HillasReconstructor_is_valid"])  # every image has its event
     assert count == parameters.num_rows

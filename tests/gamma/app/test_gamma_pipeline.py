@@ -16,12 +16,13 @@ from eventide.apps.gamma.models.files import save
 from eventide.apps.gamma.models.forest import Tree, forest_of
 from eventide.apps.gamma.operators import Cleaning, parameters, unfit
 from eventide.apps.gamma.pipeline import Analysis, analyse, pipeline
-from eventide.apps.gamma.schema import CALIBRATION, DL1_IMAGE, DL2_EVENT, DL2_TEL, DL3_EVENT, POINTINGS
+from eventide.apps.gamma.schema import CALIBRATION, DL1_IMAGE, DL2_EVENT, DL2_TEL, DL3_EVENT, POINTINGS, TIMED
 from eventide.apps.gamma.science.regions import OnOff, separation
 from eventide.apps.gamma.simulate import Flare, Night
 from eventide.apps.gamma.simulate.night import CRAB
 from eventide.apps.gamma.simulate.source import Seconds
-from eventide.apps.gamma.site import made
+from eventide.apps.gamma.site import camera_of, made
+from eventide.apps.gamma.timed import timed
 from eventide.connectors.memory import MemorySink, MemorySource
 from eventide.errors import ConfigError, SchemaError
 
@@ -271,6 +272,48 @@ def test_cleanings_are_chosen_by_name(cleaning, options):
         )
         assert row["morphology_n_pixels"] == alone["morphology_n_pixels"][0]
         assert row["hillas_intensity"] == pytest.approx(alone["hillas_intensity"][0], rel=1e-9, nan_ok=True)
+
+
+@pytest.mark.parametrize(("cleaning", "options"), [("tailcuts", "{}"), ("nsb", "{}"), ("fact", '{"time_limit": 5.0}')])
+def test_peak_times_are_measured_where_that_is_wanted(cleaning, options):
+    images = Night(SITE, seed=2, hadrons=60.0).table(2)
+    at = DL1_IMAGE.get_field_index("peak_time")
+    bare = pa.array([None if n % 7 == 0 else t for n, t in enumerate(images["peak_time"].to_pylist())])
+    images = images.set_column(at, DL1_IMAGE.field(at), bare.cast(DL1_IMAGE.field(at).type))
+    rng = np.random.default_rng(1)
+    noise = [None if n % 5 == 0 else rng.uniform(0.5, 2, len(image)) for n, image in enumerate(images["image"])]
+    images = images.append_column("noise", pa.array(noise, pa.list_(pa.float64())))
+    chosen = Cleaning(cleaning, json.loads(options))
+    found = ev.fetch(timed(ev.from_table(images), SITE, cleaning=chosen))
+    assert found.column_names == [*images.column_names, *TIMED.names]
+    kinds = {t.tel_id: SITE.kind(t.kind) for t in SITE.telescopes}
+    fitted = 0
+    for row in found.drop(["time"]).slice(0, 40).to_pylist():
+        kind, values = kinds[row["tel_id"]], [row[n] for n in TIMED.names]
+        if row["peak_time"] is None:
+            assert np.isnan(values).all()
+            continue
+        more = {"pedestal_std": [row["noise"] or [0.0] * len(row["image"])]} if cleaning == "nsb" else {}
+        alone = parametrise(
+            camera_of(kind),
+            [row["image"]],
+            [row["peak_time"]],
+            cleaning=cleaning,
+            options={**chosen.of(kind), **more},
+            groups=["timing", "peak_time"],
+        )
+        assert np.array_equal(values, [alone[n][0] for n in TIMED.names], equal_nan=True)
+        fitted += np.isfinite(values[0])
+    assert fitted > 5
+    if cleaning == "tailcuts":
+        for triggered in (False, True):
+            numbers = pa.array(np.arange(images.num_rows) // 2), pa.array(np.full(images.num_rows, 2), pa.int32())
+            marked = images.append_column("trigger_id", numbers[0]).append_column("n_triggered", numbers[1])
+            rows = ran(marked.drop(["noise"]), HOW._replace(timing=True, triggered=triggered))["parameters"]
+            assert rows.schema == pa.schema([*DL2_TEL, *TIMED])
+            assert np.isfinite(rows["timing_slope"].to_numpy()).sum() > 20
+    with pytest.raises(SchemaError, match="no column 'peak_time'"):
+        ev.fetch(timed(ev.from_table(images.drop(["peak_time"])), SITE))
 
 
 def test_a_cleaning_by_time_needs_times():

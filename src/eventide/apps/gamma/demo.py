@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 POSITION = OnOff(*CRAB, radius=0.17, name="Crab")
 """What the demonstration watches."""
 
-TOPICS = ("parameters", "events", "gammas", "significance", "light_curve", "sky", "alerts")
+TOPICS = ("parameters", "events", "gammas", "significance", "light_curve", "sky", "alerts", "monitors")
 """What a page is drawn of."""
 
 _SHARE = 0.4  # of the night before the flare, which lasts for a quarter of it

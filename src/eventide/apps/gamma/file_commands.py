@@ -10,7 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from eventide import registry
-from eventide.errors import ConfigError, UsageError
+from eventide.apps._progress import ProgressLine
+from eventide.apps._stopping import Stop
+from eventide.errors import ConfigError, DataError, UsageError
+from eventide.model.pipeline import pipeline
 from eventide.model.stream import read
 
 __all__ = ["convert", "export", "load"]
@@ -47,26 +50,50 @@ def load(
     file: Annotated[str, typer.Argument(help="A file of images, or an address of ZeroMQ such as tcp://host:5555.")],
     out: Annotated[str, typer.Argument(help="log://topic, or a file.")] = "log://images",
     form: Annotated[
-        str, typer.Option(help="photon-stream, prod3, ctapipe, protozfits or event-source; left out, by the name.")
+        str,
+        typer.Option(
+            help="simtel, photon-stream, prod3, ctapipe, protozfits or event-source; left out, by the name of the file."
+        ),
     ] = "",
     camera: Annotated[str, typer.Option(help="FILE#NAME, for protozfits.")] = "",
-    array_out: Annotated[str, typer.Option(help="Write the array of a file of ctapipe to this file, in JSON.")] = "",
+    array_out: Annotated[str, typer.Option(help="Write the array of a file to this file, in JSON.")] = "",
+    checkpoint: Annotated[str, typer.Option(help="Folder to go on from, where loading was stopped.")] = "",
     log: _Log = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON instead.")] = False,
 ) -> None:
-    """Put the images of a file, or those that come by ZeroMQ, into a topic, from which they are analysed."""
-    from eventide.apps.gamma.sources.forms import source_of
+    """Put the images of a file, or those that come by ZeroMQ, into a topic, from which they are analysed.
 
-    source = source_of(file, form=form, camera=camera)
+    Ctrl-C or SIGTERM: what was read is written, and the exit code is 130 or 143; with --checkpoint the same command
+    goes on there.
+    """
+    from eventide.apps.gamma.sources.forms import form_of, source_of, write_array
+
+    chosen = form_of(file, form)
+    if chosen != "zmq" and not Path(file).exists():
+        msg = f"there is no file {file}"
+        raise DataError(msg, hint="give a file of images, or an address such as tcp://host:5555")
     if array_out:
-        import msgspec
-
-        from eventide.apps.gamma.dl1.instrument import read_site
-
-        Path(array_out).write_bytes(msgspec.json.encode(read_site(file)))
+        write_array(file, Path(array_out), form=chosen)
     place: dict[str, Any] = {"log": log} if log and out.startswith("log://") else {}
     target = out if "://" in out else f"file://{Path(out).absolute()}"
-    result = registry.resolve("engine", "local").run(read(source).write(target, **place))
-    _say(f"{result.rows_out:,} images in {out}, {result.seconds:.2f} s")
+    job = pipeline(read(source_of(file, form=form, camera=camera)).write(target, **place), name="gamma-load")
+    line = ProgressLine("images", quiet=as_json)
+    with Stop() as stop:
+        try:
+            result = registry.resolve("engine", "local").run(
+                job, stop=stop.event, on_progress=line, checkpoint=checkpoint or None
+            )
+        finally:
+            line.done()
+    if as_json:
+        said = {"file": file, "form": chosen, "out": out, "images": result.rows_out, "stopped": result.stopped}
+        _say(json.dumps({**said, "seconds": round(result.seconds, 3), "ok": not result.stopped}))
+    else:
+        _say(f"{result.rows_out:,} images in {out}, {result.seconds:.2f} s")
+        if result.stopped:
+            _say("stopped before the end: " + ("the same command goes on" if checkpoint else "what came is there"))
+    if result.stopped:
+        raise typer.Exit(stop.exit_code)
 
 
 def export(

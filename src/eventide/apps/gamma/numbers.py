@@ -1,4 +1,4 @@
-"""A column of a batch as numbers, without a copy where there need be none."""
+"""A column of a batch or of a table as numbers, without a copy where there need be none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 __all__ = ["numbers_of"]
 
 
-def numbers_of(column: pa.Array) -> npt.NDArray[np.float64]:
+def numbers_of(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.float64]:
     """Return a column as float64, NaN where it is null.
 
     Parameters

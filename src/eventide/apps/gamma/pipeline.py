@@ -41,7 +41,7 @@ from eventide.apps.gamma.operators import (
     parameters,
     unfit,
 )
-from eventide.apps.gamma.schema import DL1_IMAGE, DL2_TEL, MEASURED, TRIGGERED
+from eventide.apps.gamma.schema import DL1_IMAGE, DL2_TEL, MEASURED, TIMED, TRIGGERED
 from eventide.apps.gamma.science.hurry import hurry
 from eventide.apps.gamma.science.light_curve import light_curve
 from eventide.apps.gamma.science.regions import OnOff, add_regions
@@ -54,6 +54,7 @@ from eventide.apps.gamma.slow_control.monitors import monitor
 from eventide.apps.gamma.slow_control.pixels import calibrated, mended
 from eventide.apps.gamma.slow_control.streams import SlowControl
 from eventide.apps.gamma.stereo.operator import stereo
+from eventide.apps.gamma.timed import timed
 from eventide.errors import ConfigError, near_names
 from eventide.model.pipeline import Pipeline
 from eventide.model.pipeline import pipeline as joined
@@ -121,6 +122,8 @@ class Analysis(NamedTuple):
     alert_lateness
         How late an event may be for alerts, where that is less than an image may be late; what is later is in all other
         results. Empty: alerts wait as long as all others do.
+    timing
+        Whether peak times are measured too: ``parameters`` then has the columns `eventide.apps.gamma.schema.TIMED`.
     """
 
     site: Site
@@ -143,6 +146,7 @@ class Analysis(NamedTuple):
     monitor_every: str = "10s"
     triggered: bool = False
     alert_lateness: str = ""
+    timing: bool = False
 
 
 LEVELS = ("dl1", "r1")
@@ -164,6 +168,7 @@ def pipeline(
     subarray: str = "",
     cleaning: str = "tailcuts",
     cleaning_options: str = "",
+    timing: str = "false",
     min_transparency: str = "0.8",
     max_wind: str = "15",
     max_humidity: str = "95",
@@ -212,6 +217,8 @@ def pipeline(
         A file of the folder ``cleaning``: ``tailcuts``, ``nsb``, ``fact``, ``time_constrained`` or ``compat``.
     cleaning_options
         Of it, in JSON, beside the thresholds of the array's kinds of telescopes: ``{"time_limit": 3}``.
+    timing
+        ``true`` to measure peak times too, and to have them in ``parameters``.
     min_transparency, max_wind, max_humidity, max_dead
         As in `eventide.apps.gamma.slow_control.gate.Limits`.
     target
@@ -264,6 +271,7 @@ def pipeline(
         astrometry=astrometry,
         level=level,
         triggered=triggered == "true",
+        timing=timing == "true",
         alert_lateness=alert_lateness,
         cleaning=Cleaning(cleaning, _options(cleaning_options)),
         limits=Limits(
@@ -322,19 +330,22 @@ def analyse(
     >>> events.num_rows > 3, any(events["is_valid"].to_pylist())
     (True, True)
     """
-    timed = images.event_time("time", lateness=how.lateness)
+    arriving = images.event_time("time", lateness=how.lateness)
     given = (pointings, states, weather, calibration)
     slow = SlowControl(*(None if s is None else s.event_time("time", lateness=how.lateness) for s in given))
-    ready, excluded, late = _images(timed, how, slow)
-    more = TRIGGERED if how.triggered else pa.schema([])
-    rows = parameters(ready, how.site, cleaning=how.cleaning, more=more)
+    ready, excluded, late = _images(arriving, how, slow)
+    timed_columns = TIMED if how.timing else pa.schema([])
+    more = pa.schema([*(TRIGGERED if how.triggered else ()), *timed_columns])
+    measured = timed(ready, how.site, cleaning=how.cleaning) if how.timing else ready
+    rows = parameters(measured, how.site, cleaning=how.cleaning, more=more)
     at = gate(rows, slow, how.limits, columns=[*PARAMETERS.names, *more.names])
     excluded += [unfit(ready, how.site, cleaning=how.cleaning), only(at.excluded, EXCLUDED.names, name="unused")]
     if at.late is not None:
         late.append(only(at.late, PARAMETERS.names, name="late-unused"))
     if how.triggered:
         # Images that are excluded come along, so that their events do not wait for them.
-        whole = _marked(at.good, usable=True).union(_marked(at.excluded, usable=False), name="all-images")
+        names = [*PARAMETERS.names, *more.names]
+        whole = _marked(at.good, names, usable=True).union(_marked(at.excluded, names, usable=False), name="all-images")
         built = triggered_events(whole, window=how.window, min_tels=how.min_tels, usable="usable")
     else:
         built = array_events(at.good, window=how.window, min_tels=how.min_tels)
@@ -355,7 +366,7 @@ def analyse(
     alerts = watch(soon, how.position, threshold=how.threshold, period=how.period)
     behind = alerts.side("late") if fast is None else _gammas(fast.side("late"), how, prefix="behind-")
     return Results(
-        parameters=_telescopes(scored),
+        parameters=_telescopes(scored, pa.schema([*DL2_TEL, *timed_columns])),
         events=events,
         gammas=dl3(gammas),
         significance=alerts.side("curve"),
@@ -366,14 +377,12 @@ def analyse(
         duplicates=ends["duplicates"],
         late=ends["late"].union(*late, name="late-images") if late else ends["late"],
         excluded=excluded[0].union(*excluded[1:], name="excluded"),
-        monitors=monitor(timed if how.level == "dl1" else ready, how.site, every=how.monitor_every),
+        monitors=monitor(arriving if how.level == "dl1" else ready, how.site, every=how.monitor_every),
         unwatched=dl3(behind, name="dl3-unwatched"),
     )
 
 
-def _marked(rows: Stream, *, usable: bool) -> Stream:
-    names = [*PARAMETERS.names, *TRIGGERED.names]
-
+def _marked(rows: Stream, names: list[str], *, usable: bool) -> Stream:
     def mark(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, None]:
         return batch.select(names).append_column("usable", pa.array(np.full(batch.num_rows, usable))), None
 
@@ -412,15 +421,15 @@ def _images(timed: Stream, how: Analysis, slow: SlowControl) -> tuple[Stream, li
     return found.good, [only(found.excluded, EXCLUDED.names, name="not-calibrated")], late
 
 
-def _telescopes(rows: Stream) -> Stream:
-    """Return `DL2_TEL`: null where there is no model."""
+def _telescopes(rows: Stream, schema: pa.Schema) -> Stream:
+    """Return `DL2_TEL`, and what is wanted beside: null where there is no model."""
 
     def filled(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, None]:
         none = pa.nulls(batch.num_rows, pa.float64())
-        arrays = [batch.column(f.name) if f.name in batch.schema.names else none for f in DL2_TEL]
-        return pa.RecordBatch.from_arrays(arrays, schema=DL2_TEL), None
+        arrays = [batch.column(f.name) if f.name in batch.schema.names else none for f in schema]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema), None
 
-    return rows.map_batches(RowWise(filled), schema=DL2_TEL, name="telescopes")
+    return rows.map_batches(RowWise(filled), schema=schema, name="telescopes")
 
 
 def _model(name: str, path: str) -> Schedule | None:

@@ -5,6 +5,7 @@ Needs matplotlib (``pip install eventide[plot]``), which is imported when a plot
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ import pyarrow.compute as pc
 
 from eventide.apps._page import PageTable, new_figure, write_figure
 from eventide.apps.gamma.cameras.camera import Camera
+from eventide.apps.gamma.monitor_plot import MONITORED, health, lines
+from eventide.apps.gamma.numbers import numbers_of
 from eventide.apps.gamma.science.regions import OnOff, separation
 from eventide.apps.gamma.site import Site
 from eventide.apps.gamma.views import VIEWS
@@ -43,7 +46,8 @@ def draw(tables: Tables, site: Site, path: str | Path, *, position: OnOff, title
     ----------
     tables
         Topics by their names: ``events``, ``gammas``, ``parameters``, ``significance``, ``light_curve``, ``sky``,
-        ``alerts``; and under ``image`` one row of ``images``, or none, to show a camera.
+        ``alerts``; where they are wanted ``monitors``; and under ``image`` one row of ``images``, or none, to show a
+        camera.
     site
         The array.
     path
@@ -66,7 +70,8 @@ def draw(tables: Tables, site: Site, path: str | Path, *, position: OnOff, title
         raise DataError(msg, hint="let the pipeline run first, on images of two telescopes and more")
     figure = _figure(tables, site, position)
     heading = title or f"{site.name}, {position.name}"
-    return write_figure(figure, target, heading, above=[_alerts(tables["alerts"]), _counted(tables)])
+    below = [health(tables["monitors"])] if _watched(tables) else []
+    return write_figure(figure, target, heading, above=[_alerts(tables["alerts"]), _counted(tables)], below=below)
 
 
 def outlines(camera: Camera) -> FloatArray:
@@ -89,8 +94,10 @@ def outlines(camera: Camera) -> FloatArray:
 
 
 def _figure(tables: Tables, site: Site, position: OnOff) -> Figure:
-    figure = new_figure(13, 14.5)
-    panels = figure.subplots(4, 2).ravel()
+    monitored = MONITORED if _watched(tables) else ()
+    rows = 4 + (len(monitored) + 1) // 2
+    figure = new_figure(13, 3.6 * rows)
+    panels = figure.subplots(rows, 2).ravel()
     titles = {v.name: v.title for v in VIEWS}
     labels = {v.name: [f"{a.label} ({a.unit})" if a.unit else a.label for a in (v.x, v.y)] for v in VIEWS}
     drawn: list[tuple[str, Any]] = [
@@ -102,6 +109,7 @@ def _figure(tables: Tables, site: Site, position: OnOff) -> Figure:
         ("array", lambda p: _array(p, tables, site)),
         ("rates", lambda p: _rates(p, tables)),
         ("telescopes", lambda p: _telescopes(p, tables)),
+        *((name, functools.partial(_monitor, tables=tables, column=name)) for name in monitored),
     ]
     for panel, (name, paint) in zip(panels, drawn, strict=True):
         if name in titles:
@@ -118,8 +126,8 @@ def _figure(tables: Tables, site: Site, position: OnOff) -> Figure:
 def _significance(panel: Axes, tables: Tables) -> None:
     rows = tables["significance"].sort_by("time")
     at = _clock(rows.column("time"))
-    panel.plot(at, _numbers(rows, "best_significance"), color=_BLUE, lw=1.2, label="best window, before trials")
-    panel.plot(at, _numbers(rows, "significance"), color=_GREY, lw=1.0, label="all so far")
+    panel.plot(at, numbers_of(rows["best_significance"]), color=_BLUE, lw=1.2, label="best window, before trials")
+    panel.plot(at, numbers_of(rows["significance"]), color=_GREY, lw=1.0, label="all so far")
     _alerts_in(panel, tables)
     panel.legend(frameon=False, fontsize=8, loc="upper left")
     _in_time(panel)
@@ -129,7 +137,9 @@ def _light_curve(panel: Axes, tables: Tables) -> None:
     rows = tables["light_curve"].sort_by("start")
     start, end = (rows.column(n).cast(pa.int64()).to_numpy() for n in ("start", "end"))
     middle = ((start + end) // 2).astype("datetime64[ns]").astype("datetime64[us]")
-    panel.errorbar(middle, _numbers(rows, "excess"), yerr=_numbers(rows, "error"), fmt="o", ms=3.5, color=_BLUE, lw=1.0)
+    panel.errorbar(
+        middle, numbers_of(rows["excess"]), yerr=numbers_of(rows["error"]), fmt="o", ms=3.5, color=_BLUE, lw=1.0
+    )
     panel.axhline(0, color=_GREY, lw=0.8)
     _alerts_in(panel, tables)
     _in_time(panel)
@@ -151,12 +161,13 @@ def _sky(panel: Axes, tables: Tables, position: OnOff) -> None:
     panel.invert_xaxis()  # east is left on the sky
     figure = panel.get_figure()
     assert figure is not None
-    figure.colorbar(made, ax=panel, shrink=0.9).ax.tick_params(labelsize=7)
+    beside = panel.inset_axes((1.03, 0.0, 0.04, 1.0))
+    figure.colorbar(made, cax=beside).ax.tick_params(labelsize=7)
 
 
 def _theta2(panel: Axes, tables: Tables, position: OnOff) -> None:
     rows = tables["gammas"]
-    away = separation(_numbers(rows, "ra"), _numbers(rows, "dec"), ra0=position.ra, dec0=position.dec) ** 2
+    away = separation(numbers_of(rows["ra"]), numbers_of(rows["dec"]), ra0=position.ra, dec0=position.dec) ** 2
     panel.hist(away, bins=np.linspace(0, 0.4, 41).tolist(), color=_BLUE, alpha=0.85)
     panel.axvline(position.radius**2, color=_RED, lw=1.0)
     panel.grid(color=_GRID, lw=0.6)
@@ -195,7 +206,7 @@ def _camera(panel: Axes, tables: Tables, site: Site) -> None:
 def _array(panel: Axes, tables: Tables, site: Site) -> None:
     events = tables["events"]
     events = events.filter(events["is_valid"])
-    north, west = _numbers(events, "core_x"), _numbers(events, "core_y")
+    north, west = numbers_of(events["core_x"]), numbers_of(events["core_y"])
     panel.scatter(-west, north, s=4, color=_GREY, alpha=0.35, linewidths=0, label="cores of showers")
     for number, kind in enumerate(site.kinds):
         mine = np.array([t.position for t in site.telescopes if t.kind == kind.name]).reshape(-1, 3)
@@ -241,6 +252,15 @@ def _telescopes(panel: Axes, tables: Tables) -> None:
     panel.bar(tels, counts, color=_BLUE, width=0.8)
 
 
+def _watched(tables: Tables) -> bool:
+    return "monitors" in tables and tables["monitors"].num_rows > 0
+
+
+def _monitor(panel: Axes, *, tables: Tables, column: str) -> None:
+    lines(panel, tables["monitors"], column)
+    _in_time(panel)
+
+
 def _alerts_in(panel: Axes, tables: Tables) -> None:
     for at in _clock(tables["alerts"].column("time")):
         panel.axvline(at, color=_RED, lw=0.8, alpha=0.6)
@@ -258,11 +278,6 @@ def _in_time(panel: Axes) -> None:
 def _clock(column: pa.ChunkedArray) -> npt.NDArray[np.datetime64]:
     ns = column.cast(pa.int64()).to_numpy()
     out: npt.NDArray[np.datetime64] = ns.astype("datetime64[ns]").astype("datetime64[us]")
-    return out
-
-
-def _numbers(table: pa.Table, name: str) -> FloatArray:
-    out: FloatArray = table.column(name).cast(pa.float64()).fill_null(np.nan).to_numpy()
     return out
 
 

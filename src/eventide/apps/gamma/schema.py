@@ -38,6 +38,7 @@ __all__ = [
     "POINTINGS",
     "R1",
     "TELESCOPE_STATE",
+    "TIMED",
     "TRIGGER",
     "TRIGGERED",
     "WEATHER",
@@ -93,9 +94,19 @@ R1: Final = pa.schema(
 
 _RENAMED = {"hillas_x": "hillas_fov_lon", "hillas_y": "hillas_fov_lat"}
 _NAMES = [f"{group}_{name}" for group in STANDARD for name in GROUPS[group]]
+_SHAPE, _UNITS = ("skewness", "kurtosis"), {"slope": "ns/deg"}
 
 MEASURED: Final = pa.schema([pa.field(_RENAMED.get(name, name), pa.float64()) for name in _NAMES])
 """What is measured of an image, in the telescope frame (degrees)."""
+
+TIMED: Final = pa.schema(
+    [
+        pa.field(f"{group}_{name}", pa.float64(), metadata={} if name in _SHAPE else {"unit": _UNITS.get(name, "ns")})
+        for group in ("timing", "peak_time")
+        for name in GROUPS[group]
+    ]
+)
+"""What is measured of the peak times of an image, in the telescope frame (degrees), where that is asked for."""
 
 DL1_PARAM: Final = pa.schema([*TRIGGER, *_AIM, *MEASURED, *ADDED])
 """The parameters of an image that belongs to an array event."""

@@ -21,13 +21,17 @@ class Axis(msgspec.Struct, frozen=True):
 
 
 class Layer(msgspec.Struct, frozen=True):
-    """One layer of a view: a line, points (with bars of a second column), counts in bins, a map, or marks in time."""
+    """One layer of a view: a line, points (with bars of a second column), counts in bins, a map, or marks in time.
+
+    With `by` there is one of it for each value of that column.
+    """
 
     kind: Literal["line", "points", "histogram", "map", "marks"]
     label: str
     columns: tuple[str, ...]
     topic: str
     where: str = ""
+    by: str = ""
 
 
 class View(msgspec.Struct, frozen=True):
@@ -106,16 +110,40 @@ VIEWS: Final = (
         (Layer("histogram", "in array events", ("tel_id",), "parameters"),),
     ),
     View(
+        "rate",
+        "Rates of the telescopes",
+        "timeseries",
+        "monitors",
+        Axis("start", "time", "UTC"),
+        Axis("rate", "images", "1/s"),
+        (Layer("line", "images", ("rate",), "monitors", by="tel_id"),),
+    ),
+    View(
+        "dead_pixels",
+        "Dead pixels of the telescopes",
+        "timeseries",
+        "monitors",
+        Axis("start", "time", "UTC"),
+        Axis("dead_pixels", "pixels"),
+        (Layer("line", "the most of an image", ("dead_pixels",), "monitors", by="tel_id"),),
+    ),
+    View(
         "night_sky",
-        "Night sky and pedestals of the telescopes",
+        "Night sky of the telescopes",
         "timeseries",
         "monitors",
         Axis("start", "time", "UTC"),
         Axis("night_sky", "deviation of a pixel", "p.e."),
-        (
-            Layer("points", "night sky", ("night_sky",), "monitors"),
-            Layer("points", "pedestal", ("pedestal",), "monitors"),
-        ),
+        (Layer("line", "night sky", ("night_sky",), "monitors", by="tel_id"),),
+    ),
+    View(
+        "pedestal",
+        "Pedestals of the telescopes",
+        "timeseries",
+        "monitors",
+        Axis("start", "time", "UTC"),
+        Axis("pedestal", "median of pixels", "p.e."),
+        (Layer("line", "pedestal", ("pedestal",), "monitors", by="tel_id"),),
     ),
     View(
         "health",

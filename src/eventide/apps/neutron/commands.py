@@ -14,6 +14,7 @@ import typer
 
 from eventide import registry
 from eventide.apps._log_options import log_options
+from eventide.apps._stopping import Stop
 from eventide.apps.neutron import playback
 from eventide.apps.neutron.instruments import instrument as named
 from eventide.apps.neutron.messages import FORMS, decode, encode
@@ -21,7 +22,6 @@ from eventide.apps.neutron.operators import good
 from eventide.apps.neutron.restream.commands import command, restream
 from eventide.apps.neutron.restream.settings import pairs
 from eventide.apps.neutron.schema import DECODED, MESSAGES, PULSES
-from eventide.apps.neutron.stopping import Stop
 from eventide.errors import ConfigError, near_names
 from eventide.model.stream import Stream, read
 

@@ -10,7 +10,7 @@ from typing import Any
 from eventide.apps.gamma.cameras.camera import Camera, camera
 from eventide.errors import DataError
 
-__all__ = ["read_definitions"]
+__all__ = ["definition", "read_definitions"]
 
 _NAMES = ("pixel_x_positions", "pixel_y_positions", "pixel_area", "pixel_type", "camera_rotation")
 
@@ -52,6 +52,23 @@ def read_definitions(path: str | Path) -> dict[str, Camera]:
         msg = f"{path} holds no definitions of cameras, but a {type(found).__name__}"
         raise DataError(msg, hint="give a JSON file with one object per camera")
     return {name: _camera(name, each, path) for name, each in found.items()}
+
+
+def definition(given: Camera) -> dict[str, Any]:
+    """Return what a file of definitions has of a camera, in m, so that `read_definitions` gives it back.
+
+    Examples
+    --------
+    >>> definition(camera("row", [0, 1], [0, 0], area=1.0, shape="square"))["pixel_x_positions"]
+    [0.0, 1.0]
+    """
+    return {
+        "pixel_x_positions": given.x.tolist(),
+        "pixel_y_positions": given.y.tolist(),
+        "pixel_area": given.area.tolist(),
+        "pixel_type": given.shape,
+        "camera_rotation": 0,
+    }
 
 
 def _camera(name: str, given: Any, path: str | Path) -> Camera:

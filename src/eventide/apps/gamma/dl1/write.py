@@ -16,7 +16,9 @@ import pyarrow.compute as pc
 from eventide.apps.gamma.cleaning.tailcuts import tailcuts
 from eventide.apps.gamma.dl1.instrument import write_instrument
 from eventide.apps.gamma.dl1.tables import Column, h5py_for, write_attributes, write_table
+from eventide.apps.gamma.numbers import numbers_of
 from eventide.apps.gamma.parameters.columns import GROUPS, UNIT_DEGREES
+from eventide.apps.gamma.parameters.measure import measure
 from eventide.apps.gamma.schema import DL2_EVENT, DL2_TEL, stamps
 from eventide.apps.gamma.site import Site, camera_of
 from eventide.apps.gamma.stereo.operator import POINTING
@@ -36,7 +38,13 @@ _IN_DEGREES: Final = {"fov_lon", "fov_lat", "r", "length", "length_uncertainty",
     *UNIT_DEGREES, "transverse_cog_uncertainty",
 }  # fmt: skip
 _RENAMED: Final = {"hillas_x": "hillas_fov_lon", "hillas_y": "hillas_fov_lat"}
-_PARAMETERS: Final = [_RENAMED.get(f"{g}_{n}", f"{g}_{n}") for g, names in GROUPS.items() for n in names]
+
+
+def _column(group: str, name: str) -> str:
+    return _RENAMED.get(f"{group}_{name}", f"{group}_{name}")
+
+
+_PARAMETERS: Final = [_column(group, name) for group, names in GROUPS.items() for name in names]
 _STEREO: Final = {
     "alt": "deg", "alt_uncert": "deg", "az": "deg", "az_uncert": "deg", "ang_distance_uncert": "deg",
     "core_x": "m", "core_y": "m", "core_uncert_x": "m", "core_uncert_y": "m", "core_tilted_x": "m",
@@ -62,7 +70,8 @@ def write_ctapipe(
         `DL2_EVENT`, the topic ``events``: one for each event of `parameters`.
     images
         `DL1_IMAGE`, the topic ``images``, in any order, with those of `parameters` among them. Masks are those of tail
-        cuts with the thresholds of the array, and must have as many pixels as the parameters say.
+        cuts with the thresholds of the array, and must have as many pixels as the parameters say. Groups that
+        `parameters` do not have (timing, statistics of peak times and of light) are measured of them.
 
     Returns
     -------
@@ -81,8 +90,8 @@ def write_ctapipe(
     Notes
     -----
     Numbers of events are int64, as those of this application are (ctapipe's are, too). What is not known (pulse shapes,
-    mirrors, muons, true showers) is not in the file, or unknown there. Enumerations are numbers, without the pickled
-    class that ctapipe puts beside them.
+    mirrors, muons, true showers; without images the groups that `parameters` do not have) is not in the file, or
+    unknown there. Enumerations are numbers, without the pickled class that ctapipe puts beside them.
     """
     for table, schema, what in ((parameters, DL2_TEL, "parameters"), (events, DL2_EVENT, "events")):
         _need(table, schema.names, what)
@@ -124,7 +133,7 @@ def _matched(parameters: pa.Table, events: pa.Table) -> tuple[pa.Table, pa.Table
     showers = showers.filter(pc.is_in(shower_ids, value_set=tel_ids.combine_chunks()))
     tels = parameters.filter(pc.is_in(tel_ids, value_set=shower_ids.combine_chunks()))
     tels = tels.sort_by([("event_id", "ascending"), ("tel_id", "ascending")])
-    ids, numbers = _numbers(tels, "event_id", np.int64), _numbers(tels, "tel_id", np.int64)
+    ids, numbers = _whole(tels, "event_id"), _whole(tels, "tel_id")
     twice = np.flatnonzero((np.diff(ids) == 0) & (np.diff(numbers) == 0))
     alone = pc.count_distinct(showers["event_id"]).as_py() < showers.num_rows
     if twice.size or alone:
@@ -133,23 +142,22 @@ def _matched(parameters: pa.Table, events: pa.Table) -> tuple[pa.Table, pa.Table
         )
         raise DataError(msg, hint="give the topics of one run of the pipeline")
     # An event that could not be reconstructed has no number of the observation: its images have.
-    first = np.searchsorted(ids, _numbers(showers, "event_id", np.int64))
-    runs = pa.array(_numbers(tels, "obs_id", np.int64)[first])
+    first = np.searchsorted(ids, _whole(showers, "event_id"))
+    runs = pa.array(_whole(tels, "obs_id")[first])
     showers = showers.set_column(showers.schema.get_field_index("obs_id"), "obs_id", runs)
     return tels.combine_chunks(), showers.combine_chunks()
 
 
-def _numbers(table: pa.Table, name: str, kind: Any = np.float64) -> Array:
+def _whole(table: pa.Table, name: str, kind: Any = np.int64) -> Array:
+    """Return a column as whole numbers, times as ns; 0 where it is null."""
     column = table[name]
-    if kind is np.float64:
-        return np.asarray(column.cast(pa.float64()).fill_null(np.nan).to_numpy())
     if pa.types.is_timestamp(column.type) or pa.types.is_boolean(column.type):
         column = column.cast(pa.int64())
     return np.asarray(column.fill_null(0).to_numpy()).astype(kind)
 
 
 def _write_head(file: Any, site: Site, showers: pa.Table, *, levels: bool) -> None:
-    times = _numbers(showers, "event_time", np.int64)
+    times = _whole(showers, "event_time")
     first = format_time(int(times[0])).rstrip("Z") if times.size else "1970-01-01T00:00:00"
     said = {
         "CLASS": "GROUP", "TITLE": "", "VERSION": "1.0", "PYTABLES_FORMAT_VERSION": "2.1", "CTA REFERENCE VERSION": "1",
@@ -169,7 +177,7 @@ def _write_head(file: Any, site: Site, showers: pa.Table, *, levels: bool) -> No
         "CTA INSTRUMENT ID": site.name,
     }  # fmt: skip
     write_attributes(file, said)
-    runs = np.unique(_numbers(showers, "obs_id", np.int64))
+    runs = np.unique(_whole(showers, "obs_id"))
     unknown, nothing = Column(np.full(runs.size, -1)), Column(np.full(runs.size, np.nan))
     ids = runs.astype(np.uint64)
     write_table(
@@ -198,24 +206,24 @@ def _stamped(times: Array) -> Column:
 
 
 def _write_triggers(file: Any, tels: pa.Table, showers: pa.Table, *, known: Array) -> None:
-    ids = _numbers(tels, "event_id", np.int64)
-    begins = np.searchsorted(ids, _numbers(showers, "event_id", np.int64))
+    ids = _whole(tels, "event_id")
+    begins = np.searchsorted(ids, _whole(showers, "event_id"))
     triggered = np.zeros((showers.num_rows, known.size), bool)
     order = np.argsort(known)
-    column = order[np.searchsorted(known[order], _numbers(tels, "tel_id", np.int64))]
-    triggered[np.searchsorted(_numbers(showers, "event_id", np.int64), ids), column] = True
-    kinds = _numbers(tels, "event_type", np.int64)
+    column = order[np.searchsorted(known[order], _whole(tels, "tel_id"))]
+    triggered[np.searchsorted(_whole(showers, "event_id"), ids), column] = True
+    kinds = _whole(tels, "event_type")
     event = {
-        "obs_id": Column(_numbers(showers, "obs_id", np.int64)),
-        "event_id": Column(_numbers(showers, "event_id", np.int64)),
-        "time": _stamped(_numbers(showers, "event_time", np.int64)),
+        "obs_id": Column(_whole(showers, "obs_id")),
+        "event_id": Column(_whole(showers, "event_id")),
+        "time": _stamped(_whole(showers, "event_time")),
         "tels_with_trigger": Column(triggered, kind="tels"),
         "event_type": Column(kinds[begins] if begins.size else kinds),
     }
     write_table(file, "/dl1/event/subarray/trigger", event)
     telescope = {
         **_index(tels),
-        "time": _stamped(_numbers(tels, "time", np.int64)),
+        "time": _stamped(_whole(tels, "time")),
         "event_type": Column(kinds),
         "n_trigger_pixels": Column(np.full(tels.num_rows, -1)),
     }
@@ -223,35 +231,39 @@ def _write_triggers(file: Any, tels: pa.Table, showers: pa.Table, *, known: Arra
 
 
 def _index(tels: pa.Table) -> dict[str, Column]:
-    whole = {n: Column(_numbers(tels, n, np.int64)) for n in ("obs_id", "event_id")}
-    return {**whole, "tel_id": Column(_numbers(tels, "tel_id", np.int16))}
+    whole = {n: Column(_whole(tels, n)) for n in ("obs_id", "event_id")}
+    return {**whole, "tel_id": Column(_whole(tels, "tel_id", np.int16))}
 
 
 def _write_telescopes(file: Any, site: Site, tels: pa.Table, *, images: pa.Table | None) -> None:
     seen = _Images(images) if images is not None else None
+    wanted = [g for g in GROUPS if not all(_column(g, n) in tels.schema.names for n in GROUPS[g])]
     for tel in sorted(t.tel_id for t in site.telescopes):
         mine = tels.filter(pc.equal(tels["tel_id"], pa.scalar(tel, tels.schema.field("tel_id").type)))
         if not mine.num_rows:
             continue
         table = f"tel_{tel:03d}"
-        measured = {name: Column(_measured(mine, name), unit=_unit(name), name=_short(name)) for name in _PARAMETERS}
-        write_table(file, f"/dl1/event/telescope/parameters/{table}", {**_index(mine), **measured})
+        more: Mapping[str, Array] = {}
         if seen is not None:
             kind = site.kind(next(t.kind for t in site.telescopes if t.tel_id == tel))
             light, times = seen.of(mine, camera_of(kind).pixels, tel)
             masks = tailcuts(camera_of(kind), light, picture=kind.picture, boundary=kind.boundary)
-            if not np.array_equal(masks.sum(axis=1), _measured(mine, "morphology_n_pixels")):
+            more = measure(camera_of(kind), light, masks, peak_times=times, groups=wanted)
+            if not np.array_equal(masks.sum(axis=1), numbers_of(mine["morphology_n_pixels"])):
                 msg = f"images of telescope {tel} were not cleaned by tail cuts at {kind.picture} and {kind.boundary}"
                 raise DataError(msg, hint="give the array that they were analysed with, or leave images out")
             columns = {"image": light, "peak_time": times, "image_mask": masks, "is_valid": np.ones(len(light), bool)}
             made = {**_index(mine), **{n: Column(v) for n, v in columns.items()}}
             write_table(file, f"/dl1/event/telescope/images/{table}", made)
+        measured = {n: Column(_measured(mine, n, more), unit=_unit(n), name=_short(n)) for n in _PARAMETERS}
+        write_table(file, f"/dl1/event/telescope/parameters/{table}", {**_index(mine), **measured})
         _write_pointing(file, mine, table)
         _write_models(file, mine, table)
 
 
-def _measured(tels: pa.Table, name: str) -> Array:
-    values = _numbers(tels, name) if name in tels.schema.names else np.full(tels.num_rows, np.nan)
+def _measured(tels: pa.Table, name: str, more: Mapping[str, Array]) -> Array:
+    known = numbers_of(tels[name]) if name in tels.schema.names else more.get(name)
+    values = np.full(tels.num_rows, np.nan) if known is None else known
     return values.astype(np.int64) if name.startswith("morphology_") and np.isfinite(values).all() else values
 
 
@@ -266,8 +278,8 @@ def _unit(name: str) -> str:
 
 
 def _write_pointing(file: Any, tels: pa.Table, table: str) -> None:
-    alt, az = (_numbers(tels, n) for n in POINTING)
-    times = _numbers(tels, "time", np.int64)
+    alt, az = (numbers_of(tels[n]) for n in POINTING)
+    times = _whole(tels, "time")
     order = np.argsort(times, kind="stable")
     order = order[np.isfinite(alt[order]) & np.isfinite(az[order])]
     kept = order[np.diff(times[order], prepend=-1) != 0]
@@ -289,7 +301,7 @@ _MODELS: Final[Mapping[str, tuple[str, str, str]]] = {
 
 def _write_models(file: Any, tels: pa.Table, table: str) -> None:
     for ours, (group, theirs, unit) in _MODELS.items():
-        values = _numbers(tels, ours)
+        values = numbers_of(tels[ours])
         if np.isfinite(values).any():
             made = _scored(values, f"{_OURS}_tel", theirs, unit=unit)
             write_table(file, f"/dl2/event/telescope/{group}/{_OURS}/{table}", {**_index(tels), **made})
@@ -303,7 +315,7 @@ def _scored(values: Array, prefix: str, name: str, *, unit: str) -> dict[str, Co
 
 
 def _write_showers(file: Any, showers: pa.Table, known: Array) -> None:
-    index = {n: Column(_numbers(showers, n, np.int64)) for n in ("obs_id", "event_id")}
+    index = {n: Column(_whole(showers, n)) for n in ("obs_id", "event_id")}
     lists = showers["telescopes"].combine_chunks()
     used = np.zeros((showers.num_rows, known.size), bool)
     rows, tels = pc.list_parent_indices(lists).to_numpy(), lists.flatten().to_numpy()
@@ -316,15 +328,15 @@ def _write_showers(file: Any, showers: pa.Table, known: Array) -> None:
             stereo[f"{_GEOMETRY}_{name}"] = Column(used, kind="tels", name=name)
             continue
         if name == "is_valid":
-            values = _numbers(showers, name, np.int64).astype(bool)
+            values = _whole(showers, name).astype(bool)
         elif name in showers.schema.names:
-            values = _numbers(showers, name)
+            values = numbers_of(showers[name])
         else:
             values = np.full(showers.num_rows, np.nan)
         stereo[f"{_GEOMETRY}_{name}"] = Column(values, unit=unit, name=name)
     write_table(file, f"/dl2/event/subarray/geometry/{_GEOMETRY}", {**index, **stereo})
     for ours, (group, theirs, unit) in _MODELS.items():
-        values = _numbers(showers, ours)
+        values = numbers_of(showers[ours])
         if np.isfinite(values).any():
             made = _scored(values, _OURS, theirs, unit=unit)
             write_table(file, f"/dl2/event/subarray/{group}/{_OURS}", {**index, **made})
@@ -350,8 +362,12 @@ class _Images:
             raise DataError(msg, hint="give all images that were analysed, or none")
         some = self._images.take(pa.array([self._place[key] for key in keys], pa.int64()))
         light = self._rows(some["image"], pixels, tel)
-        has = "peak_time" in some.schema.names and not some["peak_time"].null_count
-        return light, self._rows(some["peak_time"], pixels, tel) if has else np.full(light.shape, np.nan, np.float32)
+        late = np.full(light.shape, np.nan, np.float32)
+        if "peak_time" in some.schema.names:
+            known = pc.is_valid(some["peak_time"])
+            if pc.any(known).as_py():
+                late[known.to_numpy()] = self._rows(some["peak_time"].filter(known), pixels, tel)
+        return light, late
 
     @staticmethod
     def _rows(column: pa.ChunkedArray, pixels: int, tel: int) -> Array:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from eventide.apps.gamma.calibration.simtel import read_simtel
-from eventide.apps.gamma.cameras.camera import Camera
+from eventide.apps.gamma.cameras.definitions import definition
 from eventide.apps.gamma.schema import CALIBRATION, R1
 from eventide.apps.gamma.slow_control.pixels import calibration_row
 from eventide.apps.gamma.stereo.operator import POINTING
@@ -36,7 +36,7 @@ class SimtelStreams(NamedTuple):
 def simtel_streams(path: str | Path, *, pointing: tuple[float, float], start: str = "2026-01-01") -> SimtelStreams:
     """Return what a file holds as streams.
 
-    Simulated events have no time of their own: the array events of a file are a second apart.
+    The array events of a file are a second apart, whenever they were simulated.
 
     Parameters
     ----------
@@ -66,19 +66,9 @@ def simtel_streams(path: str | Path, *, pointing: tuple[float, float], start: st
         aim = dict(zip(POINTING, pointing, strict=True))
         rows.append({**common, "event_type": kind, "waveform": event.raw.ravel(), **aim})
         calibrations.append(calibration_row(time, event.tel_id, event.readout))
-        cameras.setdefault(str(event.tel_id), _definition(event.readout.camera))
+        cameras.setdefault(str(event.tel_id), definition(event.readout.camera))
     return SimtelStreams(
         pa.Table.from_pylist(rows, schema=R1),
         pa.Table.from_pylist(calibrations, schema=CALIBRATION),
         json.dumps(cameras),
     )
-
-
-def _definition(camera: Camera) -> dict[str, Any]:
-    return {
-        "pixel_x_positions": camera.x.tolist(),
-        "pixel_y_positions": camera.y.tolist(),
-        "pixel_area": camera.area.tolist(),
-        "pixel_type": camera.shape,
-        "camera_rotation": 0,
-    }

@@ -12,6 +12,7 @@ import pyarrow as pa
 from eventide.apps.gamma.models.average import average
 from eventide.apps.gamma.models.forest import Forest
 from eventide.apps.gamma.models.scikit import from_scikit
+from eventide.apps.gamma.numbers import numbers_of
 from eventide.errors import DataError, MissingDependencyError, UsageError, near_names
 
 __all__ = ["FEATURES", "Trained", "area_under_curve", "train"]
@@ -153,19 +154,13 @@ def _used(table: pa.Table, features: Sequence[str], *, what: str) -> tuple[Any, 
         if name not in table.column_names:
             msg = f"the table of {what} has no column {name!r}"
             raise UsageError(msg, hint=near_names(name, table.column_names))
-    rows = np.stack([_numbers(table, n) for n in features], axis=1)
+    rows = np.stack([numbers_of(table[n]) for n in features], axis=1)
     whole = np.isfinite(rows).all(axis=1)
-    weight = _numbers(table, "hillas_intensity")
+    weight = numbers_of(table["hillas_intensity"])
     whole &= np.isfinite(weight) & (weight > 0)
     _, event = np.unique(table["event_id"].to_numpy()[whole], return_inverse=True)
-    energy = _numbers(table, "true_energy")[whole] if "true_energy" in table.column_names else None
+    energy = numbers_of(table["true_energy"])[whole] if "true_energy" in table.column_names else None
     return rows[whole], event.astype(np.int64), weight[whole], energy
-
-
-def _numbers(table: pa.Table, name: str) -> FloatArray:
-    values = table[name].combine_chunks().cast(pa.float64(), safe=False).fill_null(np.nan)
-    out: FloatArray = values.to_numpy(zero_copy_only=False)
-    return out
 
 
 def _averaged(

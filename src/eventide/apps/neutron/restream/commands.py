@@ -11,7 +11,7 @@ import pyarrow as pa
 import typer
 
 from eventide.apps._log_options import log_options
-from eventide.apps.neutron.stopping import Stop
+from eventide.apps._stopping import Stop
 from eventide.errors import ConfigError
 
 __all__ = ["command", "restream"]
