@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import pyarrow as pa
 
 from eventide.model.aggregate import Aggregate
+from eventide.model.bound import bound
 from eventide.model.machine import MAIN, Machine
 from eventide.model.time import EventTime
 from eventide.model.trigger import Accumulation, Trigger
@@ -317,15 +318,19 @@ def describe(node: Node) -> dict[str, str]:
     >>> describe(Read("log://a"))["uri"]
     'log://a'
     """
+    return {n: shown(getattr(node, n)) if n == "uri" else _text(getattr(node, n)) for n in _settings(node)}
+
+
+def _settings(node: Node) -> list[str]:
     skip = {"input", "inputs", "left", "right", "name", "origin", "source", "sink"}
-    names = [n for n in type(node).__dataclass_fields__ if n not in skip]
-    return {n: shown(getattr(node, n)) if n == "uri" else _text(getattr(node, n)) for n in names}
+    return [n for n in type(node).__dataclass_fields__ if n not in skip]
 
 
 def graph_hash(*ends: Node) -> str:
     """Return a SHA-256 of the shape and the settings of a graph, in hex.
 
-    Functions count by name, not by their code; a run's manifest records code versions beside it.
+    Functions count by name, not by their code; a run's manifest records code versions beside it. What is bound to
+    them counts, see `eventide.model.bound`.
 
     Examples
     --------
@@ -338,4 +343,6 @@ def graph_hash(*ends: Node) -> str:
     for node in nodes:
         refs = [(index[id(r.node)], r.port) for r in inputs(node)]
         digest.update(f"{type(node).__name__} {refs} {describe(node)}\n".encode())
+        if carried := bound({name: getattr(node, name) for name in _settings(node)}):
+            digest.update(f"{carried}\n".encode())
     return digest.hexdigest()

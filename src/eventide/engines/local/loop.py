@@ -94,6 +94,9 @@ class Loop:
         began: dict[str, dict[str, Position]],
     ) -> None:
         self._plan = plan
+        self._fingerprint = (
+            plan.pipeline.fingerprint
+        )  # looks at all that is bound to functions: not at every checkpoint
         self._options = options
         self._stop = stop
         self._on_progress = on_progress
@@ -210,7 +213,7 @@ class Loop:
             feed.start()
 
     def _restore(self, found: Checkpoint) -> None:
-        if found.manifest["fingerprint"] != self._plan.pipeline.fingerprint:
+        if found.manifest["fingerprint"] != self._fingerprint:
             msg = f"checkpoint {found.number} of pipeline {self._plan.pipeline.name!r} is of another graph"
             hint = "the pipeline was changed since: run with resume=False (--fresh), or under another name"
             raise CheckpointError(msg, hint=hint)
@@ -327,7 +330,7 @@ class Loop:
         pipeline = self._plan.pipeline
         return {
             "pipeline": pipeline.name,
-            "fingerprint": pipeline.fingerprint,
+            "fingerprint": self._fingerprint,
             "run": self._metrics.run,
             "totals": asdict(self._totals()),
             "ledger": self._plan.ledger().to_dict(),
@@ -409,7 +412,7 @@ class Loop:
             self._metrics.log.tell("ledger", f"the ledger does not add up: {line}")
         return RunResult(
             pipeline=self._plan.pipeline.name,
-            fingerprint=self._plan.pipeline.fingerprint,
+            fingerprint=self._fingerprint,
             seconds=time.monotonic() - self._begun,
             rows_in=total.rows_in,
             rows_out=total.rows_out,
