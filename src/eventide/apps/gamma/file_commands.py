@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -76,7 +77,9 @@ def load(
         write_array(file, Path(array_out), form=chosen)
     place: dict[str, Any] = {"log": log} if log and out.startswith("log://") else {}
     target = out if "://" in out else f"file://{Path(out).absolute()}"
-    job = pipeline(read(source_of(file, form=form, camera=camera)).write(target, **place), name="gamma-load")
+    # Under the name of what is loaded: a checkpoint of one file says nothing of another one.
+    what = hashlib.sha256(f"{file if chosen == 'zmq' else Path(file).absolute()} {chosen}".encode()).hexdigest()[:12]
+    job = pipeline(read(source_of(file, form=form, camera=camera)).write(target, **place), name=f"gamma-load-{what}")
     line = ProgressLine("images", quiet=as_json)
     with Stop() as stop:
         try:
