@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -34,6 +35,7 @@ class Spare:
         self._work: deque[Callable[[], Any]] = deque()
         self._offers: deque[Parts[Any]] = deque()
         self._idle = self._turns = 0
+        self._counting = threading.Lock()
         self._wake: list[Callable[[], None]] = []
 
     def attend(self, wake: Callable[[], None]) -> None:
@@ -59,8 +61,10 @@ class Spare:
             self._offers.appendleft(parts)
         else:
             self._offers.append(parts)
-        for _ in range(min(self.others - self._idle, self._workers.others) - self._turns):
-            self._turns += 1
+        with self._counting:
+            more = max(0, min(self.others - self._idle, self._workers.others) - self._turns)
+            self._turns += more
+        for _ in range(more):
             self._workers.start(self._turn)
         for wake in self._wake:
             wake()
@@ -71,16 +75,19 @@ class Spare:
         if self:
             self._workers.start(self._turn)
         else:
-            self._turns -= 1
+            with self._counting:
+                self._turns -= 1
 
     @contextlib.contextmanager
     def idle(self) -> Iterator[None]:
         """A feed waits, and will help."""
-        self._idle += 1
+        with self._counting:
+            self._idle += 1
         try:
             yield
         finally:
-            self._idle -= 1
+            with self._counting:
+                self._idle -= 1
 
     def _tidy(self) -> None:
         """Let go of offers of which nothing waits: they come to their end in about the order of the queue."""

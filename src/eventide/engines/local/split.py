@@ -26,7 +26,6 @@ _ROWS = 4_096
 _BYTES = 1 << 23
 """A part has at least so many rows, or bytes: calls have a price."""
 
-
 _SWITCH = 0.000_2
 """Seconds after which a thread that computes lets another have the interpreter: that one only has to begin a part."""
 
