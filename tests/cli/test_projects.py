@@ -104,11 +104,13 @@ def test_a_toml_file_names_a_pipeline(tmp_path: Path) -> None:
 def test_doctor_says_what_to_do(here: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fine = here("doctor")
     assert fine.code == 0 and "log disk" in fine.out and "ms for a durable append" in fine.out
-    monkeypatch.setenv("EVENTIDE_COMPILED", "0")
     from eventide.kernel.compiled import have_compiler
 
-    have_compiler.cache_clear()
-    told = here("doctor", "--json").json
+    # What is found is kept: what follows, in this test and in others, must not find it switched off.
+    with monkeypatch.context() as switched_off:
+        switched_off.setenv("EVENTIDE_COMPILED", "0")
+        have_compiler.cache_clear()
+        told = here("doctor", "--json").json
     have_compiler.cache_clear()
     assert told["ok"]
     compiled = next(c for c in told["checks"] if c["name"] == "compiled kernels")
