@@ -94,9 +94,8 @@ class Loop:
         began: dict[str, dict[str, Position]],
     ) -> None:
         self._plan = plan
-        self._fingerprint = (
-            plan.pipeline.fingerprint
-        )  # looks at all that is bound to functions: not at every checkpoint
+        # Once: it looks at all that is bound to functions, which may be large tables.
+        self._fingerprint = plan.pipeline.fingerprint
         self._options = options
         self._stop = stop
         self._on_progress = on_progress
