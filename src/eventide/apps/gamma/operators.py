@@ -34,8 +34,10 @@ __all__ = [
     "PARAMETERS",
     "Cleaning",
     "aimed",
+    "deviations",
     "dl3",
     "gamma_like",
+    "lengths_and_holes",
     "on_sky",
     "only",
     "parameters",
@@ -303,10 +305,10 @@ def _reasons(
 ) -> npt.NDArray[np.int8]:
     """Return why each image cannot be used, as a place in `_REASONS`; `_FITS` where it can."""
     pixels = known.pixels[place]
-    length, holes = _whole(batch.column("image"))
+    length, holes = lengths_and_holes(batch.column("image"))
     wrong = [~there, length < 0, (length != pixels) | holes]
     if timed:
-        length, holes = _whole(batch.column("peak_time"))
+        length, holes = lengths_and_holes(batch.column("peak_time"))
         wrong.append((length != pixels) | holes)
     out = np.full(batch.num_rows, _FITS, np.int8)
     for reason in reversed(range(len(wrong))):
@@ -314,7 +316,7 @@ def _reasons(
     return out
 
 
-def _whole(lists: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+def lengths_and_holes(lists: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """Return the lengths of lists, -1 for null, and which have nulls in them."""
     length = pc.list_value_length(lists).cast(pa.int64()).fill_null(-1).to_numpy()
     holes = np.zeros(length.size, bool)
@@ -361,7 +363,7 @@ def _of_kind(batch: pa.RecordBatch, at: np.ndarray, kind: Kind, *, cleaning: Cle
     if cleaning == _TAILCUTS:
         return tailcut_lists(camera, *_pixels(batch.column("image"), at), groups=STANDARD, **options)
     if cleaning.name == "nsb" and "noise" in batch.schema.names:
-        options["pedestal_std"] = _deviations(batch.column("noise").take(pa.array(at)), camera.pixels)
+        options["pedestal_std"] = deviations(batch.column("noise").take(pa.array(at)), camera.pixels)
     images = gathered(batch.column("image"), at, pixels=camera.pixels)
     times = gathered(batch.column("peak_time"), at, pixels=camera.pixels) if cleaning.timed else None
     return parametrise(camera, images, times, cleaning=cleaning.name, options=options)
@@ -375,10 +377,10 @@ def _pixels(images: pa.Array, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values, images.offsets.to_numpy()[at].astype(np.int64)
 
 
-def _deviations(noise: pa.Array, pixels: int) -> np.ndarray:
+def deviations(noise: pa.Array, pixels: int) -> np.ndarray:
     """Return the deviation of every pixel; 0, which asks for nothing, where there is none."""
     out = np.zeros((len(noise), pixels))
-    length, holes = _whole(noise)
+    length, holes = lengths_and_holes(noise)
     for row in np.flatnonzero((length == pixels) & ~holes).tolist():
         out[row] = noise[row].values.to_numpy(zero_copy_only=False)
     return np.where(np.isfinite(out) & (out > 0), out, 0.0)

@@ -7,11 +7,10 @@ import functools
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from eventide.apps.gamma.gather import gathered
 from eventide.apps.gamma.images import parametrise
-from eventide.apps.gamma.operators import Cleaning
+from eventide.apps.gamma.operators import Cleaning, deviations, lengths_and_holes
 from eventide.apps.gamma.schema import TIMED
 from eventide.apps.gamma.site import Site, camera_of
 from eventide.errors import SchemaError
@@ -68,7 +67,7 @@ def _timed(batch: pa.RecordBatch, *, site: Site, cleaning: Cleaning) -> tuple[pa
             continue
         images, times = (gathered(batch.column(n), at, pixels=camera.pixels) for n in ("image", "peak_time"))
         if cleaning.name == "nsb" and "noise" in batch.schema.names:
-            options["pedestal_std"] = _noise(batch, at, camera.pixels)
+            options["pedestal_std"] = deviations(batch.column("noise").take(pa.array(at)), camera.pixels)
         found = parametrise(camera, images, times, cleaning=cleaning.name, options=options, groups=_GROUPS)
         for row, name in zip(out, TIMED.names, strict=True):
             row[at] = found[name]
@@ -77,19 +76,8 @@ def _timed(batch: pa.RecordBatch, *, site: Site, cleaning: Cleaning) -> tuple[pa
     return batch, None
 
 
-def _noise(batch: pa.RecordBatch, at: npt.NDArray[np.integer], pixels: int) -> npt.NDArray[np.float64]:
-    """Return the deviation of every pixel; 0, which asks for nothing, where there is none."""
-    out = np.zeros((at.size, pixels))
-    known = _whole(batch, "noise", pixels)[at]
-    out[known] = gathered(batch.column("noise"), at[known], pixels=pixels)
-    return np.where(np.isfinite(out) & (out > 0), out, 0.0)
-
-
 def _whole(batch: pa.RecordBatch, name: str, pixels: int) -> npt.NDArray[np.bool_]:
     """Return which rows have a number for every pixel."""
-    lists = batch.column(name)
-    whole: npt.NDArray[np.bool_] = pc.list_value_length(lists).cast(pa.int64()).fill_null(-1).to_numpy() == pixels
-    values = lists.flatten()
-    if values.null_count:
-        whole[pc.list_parent_indices(lists).to_numpy()[values.is_null().to_numpy(zero_copy_only=False)]] = False
+    length, holes = lengths_and_holes(batch.column(name))
+    whole: npt.NDArray[np.bool_] = (length == pixels) & ~holes
     return whole
