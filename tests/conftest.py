@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from eventide.engines.local import joining
+
 _QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 settings.register_profile("fast", max_examples=50, deadline=None, suppress_health_check=_QUIET)
 settings.register_profile("ci", max_examples=200, deadline=None, suppress_health_check=_QUIET, derandomize=True)
@@ -31,6 +33,14 @@ def data_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("EVENTIDE_DATA is not set: the real data folder is not here")
     return Path(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _batches_as_cut() -> Iterator[None]:
+    """Tests cut batches in every way: the engine of this process must not join them (`test_joining` lets it)."""
+    before, joining._ROWS = joining._ROWS, 0
+    yield
+    joining._ROWS = before
 
 
 @pytest.fixture(autouse=True)

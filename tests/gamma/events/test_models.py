@@ -59,6 +59,23 @@ def walked(tree, row):
     return float(tree.value[at])
 
 
+@given(
+    value=st.floats(width=32, allow_nan=False, allow_infinity=False),
+    near=st.sampled_from([0.0, 1e-300, 1e-10, 0.3, 0.5, 0.7, 1.0]),
+    far=st.floats(allow_nan=False),
+)
+def test_thresholds_between_two_singles(value, near, far):
+    """Rows are in single precision, thresholds need not be."""
+    step = float(np.nextafter(np.float32(value), np.float32(np.inf))) - float(np.float32(value))
+    for threshold in (value + near * step, value - near * step, far):
+        if not np.isfinite(threshold):
+            continue
+        tree = Tree(*(np.array(v) for v in ([0, -1, -1], [threshold, 0.0, 0.0], [1, 0, 0], [2, 0, 0], [0.0, 1.0, 2.0])))
+        rows = np.full((40, 1), value, np.float32)
+        wanted = 1.0 if value <= threshold else 2.0
+        assert forest_of([tree], ["a"]).predict(rows, compiled=have_compiler()).tolist() == [wanted] * 40
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_says_what_plain_walks_say(seed):
     random = np.random.default_rng(seed)
@@ -72,6 +89,7 @@ def test_says_what_plain_walks_say(seed):
     assert np.array_equal(forest.predict(rows, compiled=have_compiler()), found)
     assert np.array_equal(np.concatenate([forest.predict(r[None]) for r in rows]), found)
     assert np.array_equal(np.concatenate([forest.predict(r) for r in np.split(rows, 30)]), found)
+    assert np.array_equal(np.concatenate([forest.predict(r) for r in np.split(rows, [19, 150])]), found)
 
 
 def test_rows_that_are_no_numbers_get_none():

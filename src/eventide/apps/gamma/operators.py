@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 
 from eventide.apps.gamma.gather import gathered
 from eventide.apps.gamma.images import parametrise
-from eventide.apps.gamma.numbers import numbers_of
+from eventide.apps.gamma.known import Known, known
+from eventide.apps.gamma.numbers import integers_of, numbers_of
 from eventide.apps.gamma.parameters.measure import STANDARD, tailcut_lists
 from eventide.apps.gamma.schema import DL1_IMAGE, DL2_EVENT, DL3_EVENT, MEASURED, TRIGGER
 from eventide.apps.gamma.site import Kind, Site, camera_of
@@ -104,7 +105,7 @@ def unfit(images: Stream, site: Site, *, cleaning: Cleaning = _TAILCUTS) -> Stre
     >>> set(ev.fetch(unfit(ev.from_table(images), made(4)))["reason"].to_pylist())
     {'no such telescope'}
     """
-    function = functools.partial(_unfit, known=_known(site), timed=cleaning.timed)
+    function = functools.partial(_unfit, known=known(site), timed=cleaning.timed)
     return images.map_batches(RowWise(function), schema=EXCLUDED, name="unfit")
 
 
@@ -148,7 +149,7 @@ def parameters(
         empty = np.zeros((0, camera.pixels), np.float32)
         parametrise(camera, empty, empty, cleaning=cleaning.name, options=cleaning.of(kind))
     schema = pa.schema([*PARAMETERS, *more])
-    function = functools.partial(_measured, site=site, known=_known(site), cleaning=cleaning, schema=schema)
+    function = functools.partial(_measured, site=site, known=known(site), cleaning=cleaning, schema=schema)
     return images.map_batches(RowWise(function, in_parts=True), schema=schema, name="parameters")
 
 
@@ -241,7 +242,7 @@ def _gamma_like(batch: pa.RecordBatch, *, cuts: Mapping[str, tuple[float, float]
         values = numbers_of(batch.column(name))
         kept = kept & (values >= least) & (values <= most)  # NaN is in no range
     rows = pa.array(kept, pa.bool_())
-    some = batch.filter(rows)
+    some = batch if kept.all() else batch.filter(rows)
     some = some.append_column("time", some.column("event_time")).append_column("multiplicity", some.column("n_tels"))
     return some, rows
 
@@ -264,31 +265,9 @@ def only(rows: Stream, names: Sequence[str], *, name: str) -> Stream:
     return rows.map_batches(RowWise(lambda batch: (batch.select(wanted), None)), name=name)
 
 
-class _Known(NamedTuple):
-    """The telescopes of an array, in order: numbers, the place of each one's kind, and pixels of its camera."""
-
-    tels: npt.NDArray[np.int64]
-    kinds: npt.NDArray[np.int64]
-    pixels: npt.NDArray[np.int64]
-
-    def places(self, batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """Return the place of each row's telescope, and which rows have one that is known."""
-        tel = batch.column("tel_id").cast(pa.int64()).fill_null(-1).to_numpy()
-        place = np.minimum(np.searchsorted(self.tels, tel), self.tels.size - 1)
-        return place, self.tels[place] == tel
-
-
-def _known(site: Site) -> _Known:
-    places = {kind.name: number for number, kind in enumerate(site.kinds)}
-    every = sorted((t.tel_id, places[t.kind]) for t in site.telescopes)
-    pixels = [camera_of(kind).pixels for kind in site.kinds]
-    tels, kinds = (np.array(column, np.int64) for column in zip(*every, strict=True))
-    return _Known(tels, kinds, np.array(pixels, np.int64)[kinds])
-
-
-def _unfit(batch: pa.RecordBatch, *, known: _Known, timed: bool) -> tuple[pa.RecordBatch, pa.Array]:
+def _unfit(batch: pa.RecordBatch, *, known: Known, timed: bool) -> tuple[pa.RecordBatch, pa.Array]:
     _need(batch.schema, timed=timed)
-    reasons = _reasons(batch, *known.places(batch), known=known, timed=timed)
+    reasons = _reasons(batch, *known.of(batch), known=known, timed=timed)
     bad = np.flatnonzero(reasons != _FITS)
     some = batch.select(TRIGGER.names).take(pa.array(bad))
     told = _REASONS.take(pa.array(reasons[bad]))
@@ -300,7 +279,7 @@ def _reasons(
     place: npt.NDArray[np.int64],
     there: npt.NDArray[np.bool_],
     *,
-    known: _Known,
+    known: Known,
     timed: bool,
 ) -> npt.NDArray[np.int8]:
     """Return why each image cannot be used, as a place in `_REASONS`; `_FITS` where it can."""
@@ -318,7 +297,7 @@ def _reasons(
 
 def lengths_and_holes(lists: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """Return the lengths of lists, -1 for null, and which have nulls in them."""
-    length = pc.list_value_length(lists).cast(pa.int64()).fill_null(-1).to_numpy()
+    length = integers_of(pc.list_value_length(lists), none=-1)
     holes = np.zeros(length.size, bool)
     values = lists.flatten()
     if values.null_count:
@@ -335,11 +314,11 @@ def _need(schema: pa.Schema, *, timed: bool) -> None:
 
 
 def _measured(
-    batch: pa.RecordBatch, *, site: Site, known: _Known, cleaning: Cleaning, schema: pa.Schema
+    batch: pa.RecordBatch, *, site: Site, known: Known, cleaning: Cleaning, schema: pa.Schema
 ) -> tuple[pa.RecordBatch, pa.Array]:
     """Return the parameters of images that can be used, and which these are."""
     _need(batch.schema, timed=cleaning.timed)
-    place, there = known.places(batch)
+    place, there = known.of(batch)
     fits = _reasons(batch, place, there, known=known, timed=cleaning.timed) == _FITS
     kinds = np.where(fits, known.kinds[place], -1)
     out = np.full((len(MEASURED), batch.num_rows), np.nan)
@@ -350,8 +329,8 @@ def _measured(
             for row, name in zip(out, MEASURED.names, strict=True):
                 row[at] = found[name]
     values = dict(zip(MEASURED.names, map(pa.array, out), strict=True))
-    none = pa.nulls(batch.num_rows, pa.float64())
-    given = [values.get(f.name, batch.column(f.name) if f.name in batch.schema.names else none) for f in schema]
+    none, names = pa.nulls(batch.num_rows, pa.float64()), set(batch.schema.names)
+    given = [values.get(f.name, batch.column(f.name) if f.name in names else none) for f in schema]
     arrays = [a if a.type == f.type else a.cast(f.type) for a, f in zip(given, schema, strict=True)]
     made, rows = pa.RecordBatch.from_arrays(arrays, schema=schema), pa.array(fits)
     return made if fits.all() else made.filter(rows), rows
@@ -396,12 +375,16 @@ def _on_sky(batch: pa.RecordBatch, *, site: Site, exact: bool) -> tuple[pa.Recor
     alt = np.degrees(np.arctan2(up, np.hypot(north, west)))
     az = np.degrees(np.arctan2(-west, north)) % 360.0
 
-    def radec(high: np.ndarray, around: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return (site.place.to_sky_exact if exact else site.place.to_sky)(times, high, around)
-
+    # Events and pointings at once: most of the steps to the sky take as long for few directions as for many.
+    directions = (np.concatenate(pair) for pair in ((numbers("alt"), alt), (numbers("az"), az)))
+    place = site.place
+    found = (place.to_sky_exact if exact else place.to_sky)(np.concatenate((times, times)), *directions)
+    (ra, ra_pnt), (dec, dec_pnt) = (np.split(values, 2) for values in found)
     sky = {
-        **dict(zip(("ra", "dec"), radec(numbers("alt"), numbers("az")), strict=True)),
-        **dict(zip(("ra_pnt", "dec_pnt"), radec(alt, az), strict=True)),
+        "ra": ra,
+        "dec": dec,
+        "ra_pnt": ra_pnt,
+        "dec_pnt": dec_pnt,
         "alt_pnt": alt,
         "az_pnt": az,
         "mean_width": numbers("hillas_width"),
@@ -410,9 +393,9 @@ def _on_sky(batch: pa.RecordBatch, *, site: Site, exact: bool) -> tuple[pa.Recor
     columns = {name: pa.array(values, mask=np.isnan(values)) for name, values in sky.items()}
     obs = np.rint(numbers("obs_id"))
     columns["obs_id"] = pa.array(np.nan_to_num(obs).astype(np.int64), mask=np.isnan(obs))
-    none = pa.nulls(batch.num_rows, pa.float64())
+    none, names = pa.nulls(batch.num_rows, pa.float64()), set(batch.schema.names)
     arrays = []
     for field in DL2_EVENT:
-        given = batch.column(field.name) if field.name in batch.schema.names else none
-        arrays.append(columns.get(field.name, given).cast(field.type))
+        given = columns.get(field.name, batch.column(field.name) if field.name in names else none)
+        arrays.append(given if given.type == field.type else given.cast(field.type))
     return pa.RecordBatch.from_arrays(arrays, schema=DL2_EVENT), None

@@ -426,7 +426,8 @@ def _telescopes(rows: Stream, schema: pa.Schema) -> Stream:
 
     def filled(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, None]:
         none = pa.nulls(batch.num_rows, pa.float64())
-        arrays = [batch.column(f.name) if f.name in batch.schema.names else none for f in schema]
+        names = set(batch.schema.names)
+        arrays = [batch.column(f.name) if f.name in names else none for f in schema]
         return pa.RecordBatch.from_arrays(arrays, schema=schema), None
 
     return rows.map_batches(RowWise(filled), schema=schema, name="telescopes")

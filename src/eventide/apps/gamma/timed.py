@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from eventide.apps.gamma.gather import gathered
 from eventide.apps.gamma.images import parametrise
+from eventide.apps.gamma.known import Known, known
 from eventide.apps.gamma.operators import Cleaning, deviations, lengths_and_holes
 from eventide.apps.gamma.schema import TIMED
 from eventide.apps.gamma.site import Site, camera_of
@@ -48,21 +49,22 @@ def timed(images: Stream, site: Site, *, cleaning: Cleaning = _TAILCUTS) -> Stre
     >>> found.column_names[-1], int(np.isfinite(found["timing_slope"].to_numpy()).sum()) > 3
     ('peak_time_kurtosis', True)
     """
-    function = functools.partial(_timed, site=site, cleaning=cleaning)
+    function = functools.partial(_timed, site=site, known=known(site), cleaning=cleaning)
     return images.map_batches(RowWise(function, in_parts=True), name="timing")
 
 
-def _timed(batch: pa.RecordBatch, *, site: Site, cleaning: Cleaning) -> tuple[pa.RecordBatch, None]:
+def _timed(batch: pa.RecordBatch, *, site: Site, known: Known, cleaning: Cleaning) -> tuple[pa.RecordBatch, None]:
     missing = [n for n in ("tel_id", "image", "peak_time") if n not in batch.schema.names]
     if missing:
         msg = f"images have no column {missing[0]!r}"
         raise SchemaError(msg, hint="times are measured of DL1_IMAGE, with peak times")
-    tels = batch.column("tel_id").cast(pa.int64()).fill_null(-1).to_numpy()
+    place, there = known.of(batch)
+    kinds = np.where(there & _whole(batch, "image", known.pixels[place]), known.kinds[place], -1)
+    kinds[~_whole(batch, "peak_time", known.pixels[place])] = -1
     out = np.full((len(TIMED), batch.num_rows), np.nan)
-    for kind in site.kinds:
+    for number, kind in enumerate(site.kinds):
         camera, options = camera_of(kind), cleaning.of(kind)
-        mine = np.isin(tels, [t.tel_id for t in site.telescopes if t.kind == kind.name])
-        at = np.flatnonzero(mine & _whole(batch, "image", camera.pixels) & _whole(batch, "peak_time", camera.pixels))
+        at = np.flatnonzero(kinds == number)
         if not at.size:
             continue
         images, times = (gathered(batch.column(n), at, pixels=camera.pixels) for n in ("image", "peak_time"))
@@ -76,7 +78,7 @@ def _timed(batch: pa.RecordBatch, *, site: Site, cleaning: Cleaning) -> tuple[pa
     return batch, None
 
 
-def _whole(batch: pa.RecordBatch, name: str, pixels: int) -> npt.NDArray[np.bool_]:
+def _whole(batch: pa.RecordBatch, name: str, pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Return which rows have a number for every pixel."""
     length, holes = lengths_and_holes(batch.column(name))
     whole: npt.NDArray[np.bool_] = (length == pixels) & ~holes

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from eventide.engines.local.joining import joined
 from eventide.engines.local.spare import Spare
 from eventide.engines.local.split import Ahead, SplitStage
 from eventide.engines.local.times import Times
@@ -147,7 +148,7 @@ class Feed:
         try:
             while not self._stop.is_set():
                 begun = time.thread_time()  # of the processor: a read also waits for events
-                chunks = self._next()
+                chunks = joined(self._next(), max_rows=self._max_rows)
                 arrived = time.perf_counter()
                 if self._stop.is_set():
                     return

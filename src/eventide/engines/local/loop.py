@@ -15,6 +15,7 @@ from typing import Any
 from eventide.engines.local.checkpoint import Checkpoint, CheckpointStore
 from eventide.engines.local.checkpointing import Checkpointer, Done, told
 from eventide.engines.local.feed import WAKE, Feed, Item, Items
+from eventide.engines.local.joining import BYTES, joined
 from eventide.engines.local.ledger import Ledger
 from eventide.engines.local.metrics import RunMetrics
 from eventide.engines.local.options import LocalOptions
@@ -97,9 +98,11 @@ class Loop:
         # Once: it looks at all that is bound to functions, which may be large tables.
         self._fingerprint = plan.pipeline.fingerprint
         self._options = options
+        self._max_rows = options.batch_rows or (_QUERY_ROWS if plan.queries else _ROWS)
         self._stop = stop
         self._on_progress = on_progress
         self._items: Items = queue.SimpleQueue()
+        self._held: Item | None = None  # taken from the queue before its turn
         self._feeds: dict[str, Feed] = {}
         self._positions: dict[str, dict[str, Position]] = {label: {} for label in plan.sources}
         self._resumed = 0
@@ -190,14 +193,13 @@ class Loop:
                 told(task, "commit", partial(task.sink.commit, found.number, states[label]))
 
     def _open_feeds(self) -> None:
-        rows = self._options.batch_rows or (_QUERY_ROWS if self._plan.queries else _ROWS)
         for label, source in self._plan.sources.items():
             self._feeds[label] = feed = Feed(
                 label,
                 source,
                 self._began.get(label, {}) | self._positions[label],
                 items=self._items,
-                max_rows=rows,
+                max_rows=self._max_rows,
                 max_bytes=self._options.queue_bytes,
                 policy=self._options.retry_policy,
                 spare=self._plan.spare,
@@ -275,10 +277,12 @@ class Loop:
         self._report()
 
     def _take(self, timeout: float) -> None:
-        try:
-            item = self._items.get(timeout=timeout)
-        except queue.Empty:
-            return
+        item, self._held = self._held, None
+        if item is None:
+            try:
+                item = self._items.get(timeout=timeout)
+            except queue.Empty:
+                return
         if item is WAKE:
             return
         if item.error is not None:
@@ -288,9 +292,27 @@ class Loop:
             self._finished.add(item.read)
             send(self._plan.entries[item.read], Flow(None, MAX_TIME, self._clock(), end=True))
             return
-        for chunk, ahead in itertools.zip_longest(item.chunks, item.ahead):
+        items = self._behind(item)
+        chunks = joined((c for i in items for c in i.chunks), max_rows=self._max_rows) if items[1:] else item.chunks
+        for chunk, ahead in itertools.zip_longest(chunks, item.ahead):
             self._chunk(item.read, chunk, ahead)
-        self._feeds[item.read].taken(item)
+        for one in items:
+            self._feeds[one.read].taken(one)
+
+    def _behind(self, item: Item) -> list[Item]:
+        """Return an item and those of the same feed that wait behind it, while nothing large is among them."""
+        items, size = [item], item.size
+        while size < BYTES and not any(item.ahead):
+            try:
+                behind = self._items.get_nowait()
+            except queue.Empty:
+                break
+            size += behind.size
+            if behind.read != item.read or not behind.chunks or size > BYTES or any(behind.ahead):
+                self._held = behind
+                break
+            items.append(behind)
+        return items
 
     def _chunk(self, read: str, chunk: Chunk, ahead: Ahead | None) -> None:
         self._plan.reads[read].take(chunk, self._clock(), ahead)

@@ -88,7 +88,9 @@ class SplitStage:
 
     def _cut(self, batch: pa.RecordBatch) -> Parts[_Part]:
         threads = self._spare.others + 1
-        count = min(threads, batch.num_rows, max(batch.num_rows // _ROWS, batch.nbytes // _BYTES))
+        count = min(threads, batch.num_rows)
+        if count > 1:
+            count = min(count, max(batch.num_rows // _ROWS, batch.nbytes // _BYTES))
         if count < 2:
             return Parts(self._make, [batch])
         edges = [batch.num_rows * k // count for k in range(count + 1)]

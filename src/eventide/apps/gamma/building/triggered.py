@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from eventide.apps.gamma.building.machine import ADDED, ORPHANS
 from eventide.apps.gamma.building.whole import BoolArray, Gathered, Gathering
+from eventide.apps.gamma.numbers import integers_of
 from eventide.errors import PipelineError, SchemaError, UsageError
 from eventide.kernel.hashing import key_groups
 from eventide.kernel.keyed.node import field_of, same
@@ -89,6 +90,7 @@ class TriggeredMachine:
         self._waiting = Gathering(context.schemas[0], context.event_time, number=plan.trigger, groups=context.groups)
         self._done: Int64Array = np.empty((0, 2), np.int64)  # trigger and first time
         self._input = MIN_TIME
+        self._oldest = MIN_TIME  # time of the first event that waits, at the earliest
 
     @property
     def taken(self) -> int:
@@ -115,23 +117,25 @@ class TriggeredMachine:
         watermark = MAX_TIME if step.end else step.watermark
         if watermark > self._input:
             self._input = watermark
-            out += self._build()
+            if step.end or self._oldest < self.watermark:
+                out += self._build()
             self._done = self._done[self._done[:, 1] >= self.watermark]
         return out
 
     def _build(self) -> list[Emit]:
         found = self._waiting.look()
         if not found.counts.size:
+            self._oldest = MAX_TIME
             return []
         plan = self._plan
         known = np.asarray(found.rows.column(plan.trigger).is_valid())
         again = known & np.isin(found.ids, self._done[:, 0])
-        tels = found.rows.column(plan.telescope).cast(pa.int64()).fill_null(-1).to_numpy()
+        tels = integers_of(found.rows.column(plan.telescope), none=-1)
         repeat = again | (_repeats(found.of, tels) & known)
         groups = found.first.size
         here = np.bincount(found.of, ~repeat, groups).astype(np.int64)
         asked = np.zeros(groups, np.int64)
-        expected = found.rows.column(plan.expected).cast(pa.int64()).fill_null(np.iinfo(np.int32).max).to_numpy()
+        expected = integers_of(found.rows.column(plan.expected), none=np.iinfo(np.int32).max)
         np.maximum.at(asked, found.of, expected)
         passed = found.first < self.watermark if self._input < MAX_TIME else np.ones(groups, bool)
         gone = np.zeros(groups, bool)
@@ -140,6 +144,7 @@ class TriggeredMachine:
         usable = self._usable(found.rows)
         here = np.bincount(found.of, ~repeat & usable, groups).astype(np.int64)
         done = whole | passed | gone
+        self._oldest = int(found.first[~done].min(initial=MAX_TIME))
         if not done.any():
             return []
         first_row = np.unique(found.of, return_index=True)[1]
@@ -178,7 +183,7 @@ class TriggeredMachine:
                 added = [times, pa.array(found.ids[rows]), pa.array(here[found.of[rows]].astype(np.int32))]
                 batch = pa.RecordBatch.from_arrays([*batch.columns, *added], schema=self._schema)
             out.append(Emit(port, batch))
-        self._waiting.take(found, done)
+        self._waiting.let_go(found, done)
         return out
 
     def snapshot(self) -> State:
@@ -195,7 +200,7 @@ class TriggeredMachine:
         """Take over a state; it may hold more groups than this machine owns."""
         self._clear()
         mine = select_groups(state, self._context.groups)
-        self._input = mine["progress"].column("input")[0].as_py()
+        self._input, self._oldest = mine["progress"].column("input")[0].as_py(), MIN_TIME
         self._waiting.restore(mine["waiting"])
         done = mine["done"]
         self._done = np.stack([done[n].to_numpy() for n in _DONE.names], axis=1)

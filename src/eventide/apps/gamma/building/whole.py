@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from eventide.apps.gamma.numbers import integers_of
 from eventide.kernel.hashing import key_groups, key_hashes
 from eventide.kernel.ordering import late_rows
 from eventide.model.batch import Int64Array, concat, empty, event_times, visible
@@ -57,7 +58,7 @@ class Gathering:
 
     def __init__(self, schema: pa.Schema, event_time: str, *, number: str, groups: range) -> None:
         self._schema, self._time, self._number, self._groups = visible(schema), event_time, number, groups
-        self.rows = empty(self._schema)
+        self.rows = self._nothing = empty(self._schema)
         self.taken = 0
 
     def add(self, batch: pa.RecordBatch, *, watermark: int) -> pa.RecordBatch | None:
@@ -79,12 +80,17 @@ class Gathering:
     def look(self) -> Gathered:
         """Return the rows that wait by their groups; a row without a number is a group by itself."""
         column = self.rows.column(self._number)
-        ids = column.cast(pa.int64()).fill_null(0).to_numpy()
+        ids = integers_of(column)
         times = event_times(self.rows, self._time)
-        lost = np.cumsum(np.asarray(column.is_null())) * np.asarray(column.is_null())
-        order = np.lexsort((lost, ids))
         begins = np.ones(ids.size, bool)
-        begins[1:] = (np.diff(ids[order]) != 0) | (np.diff(lost[order]) != 0)
+        if column.null_count:
+            none = np.asarray(column.is_null())
+            lost = np.cumsum(none) * none
+            order = np.lexsort((lost, ids))
+            begins[1:] = (np.diff(ids[order]) != 0) | (np.diff(lost[order]) != 0)
+        else:
+            order = np.argsort(ids, kind="stable")
+            begins[1:] = np.diff(ids[order]) != 0
         of = np.empty(ids.size, np.int64)
         of[order] = np.cumsum(begins) - 1
         starts = np.flatnonzero(begins)
@@ -93,9 +99,16 @@ class Gathering:
 
     def take(self, found: Gathered, groups: BoolArray) -> pa.RecordBatch:
         """Return the rows of some groups, as they came, and let go of them."""
-        mine = groups[found.of] if found.of.size else np.zeros(0, bool)
-        self.rows = found.rows.filter(pa.array(~mine))
-        return found.rows.filter(pa.array(mine))
+        if groups.all():
+            self.rows = self._nothing
+            return found.rows
+        rows = found.rows.filter(pa.array(groups[found.of]))
+        self.let_go(found, groups)
+        return rows
+
+    def let_go(self, found: Gathered, groups: BoolArray) -> None:
+        """Forget the rows of some groups."""
+        self.rows = self._nothing if groups.all() else found.rows.filter(pa.array(~groups[found.of]))
 
     def snapshot(self) -> pa.Table:
         """Return the rows that wait, with the key group of each."""

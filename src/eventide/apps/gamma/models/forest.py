@@ -203,14 +203,15 @@ class Forest:
         return every
 
     def _run(self, table: npt.NDArray[Any], out: FloatArray) -> None:
-        from eventide.apps.gamma.models.forest_loops import walk_few_loop, walk_loop
+        from eventide.apps.gamma.models.forest_loops import BLOCK, walk_few_loop, walk_loop
 
-        nodes = self.feature.view(np.uint32), self.threshold, self.kid.view(np.uint32), self.value
-        roots, depths = self.starts[:-1], self.depths
+        feature, kid, roots = self.feature.view(np.uint32), self.kid.view(np.uint32), self.starts[:-1]
         if table.shape[0] < _FEW:
-            walk_few_loop(table, roots, int(depths.max()), *nodes, out)
-        else:
-            walk_loop(table, roots, depths, *nodes, out)
+            walk_few_loop(table, roots, int(self.depths.max()), feature, self.threshold, kid, self.value, out)
+            return
+        thresholds = _thresholds(self) if self.single else self.threshold
+        columns = feature * np.uint32(BLOCK)
+        walk_loop(table, roots.astype(np.uint32), self.depths, columns, thresholds, kid, self.value, out)
 
     def _walk(self, table: npt.NDArray[Any], out: FloatArray) -> None:
         row = np.arange(table.shape[0])
@@ -233,6 +234,15 @@ def _depths(forest: Forest) -> Int64Array:
         depths[np.searchsorted(forest.starts, front, side="right") - 1] = step
         kids = forest.kid[front].astype(np.int64)
         front = np.unique(np.concatenate((kids, kids + 1)))
+
+
+@functools.lru_cache(maxsize=64)
+def _thresholds(forest: Forest) -> npt.NDArray[np.float32]:
+    """Return the largest float32 not above each threshold: a float32 is above the one where it is above the other."""
+    with np.errstate(over="ignore"):
+        near = forest.threshold.astype(np.float32)
+    above = near.astype(np.float64) > forest.threshold
+    return np.where(above, np.nextafter(near, np.float32(-np.inf)), near)
 
 
 def _linked(values: FloatArray, link: str) -> FloatArray:

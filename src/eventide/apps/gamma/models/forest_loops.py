@@ -9,39 +9,55 @@ import numpy.typing as npt
 
 from eventide.kernel.compiled import compiled
 
-__all__ = ["walk_few_loop", "walk_loop"]
+__all__ = ["BLOCK", "walk_few_loop", "walk_loop"]
 
-_BLOCK = 128
+BLOCK = 128
+"""Rows that go down a tree together."""
+
+_VECTOR = 16
 
 
 @compiled
 def walk_loop(
     rows: Any,
-    roots: npt.NDArray[np.int64],
+    roots: npt.NDArray[np.uint32],
     depths: npt.NDArray[np.int64],
-    feature: npt.NDArray[np.uint32],
-    threshold: npt.NDArray[np.float64],
+    column: npt.NDArray[np.uint32],
+    threshold: Any,
     kid: npt.NDArray[np.uint32],
     value: npt.NDArray[np.float64],
     out: npt.NDArray[np.float64],
 ) -> None:
     """Add the values of the leaves that rows come to, tree after tree.
 
-    A block of rows goes down a tree level by level: the rows do not wait for each other's loads. At a leaf a row stays,
-    as a leaf is its own child and nothing is above its threshold.
+    A block of rows goes down a tree level by level: the rows do not wait for each other's loads, and the compiler does
+    several at a time, as everything it looks up has 32 bits (`threshold` has the type of `rows`). `column` says where
+    a feature's values begin in a block that has each feature's side by side. At a leaf a row stays, as a leaf is its
+    own child and nothing is above its threshold.
     """
-    at = np.zeros(_BLOCK, np.uint32)  # numbers without a sign: none could count from the end of an array
-    for begin in range(0, rows.shape[0], _BLOCK):
-        count = min(_BLOCK, rows.shape[0] - begin)
+    at = np.zeros(BLOCK, np.uint32)  # numbers without a sign: none could count from the end of an array
+    sums = np.zeros(BLOCK)
+    block = np.zeros(BLOCK * rows.shape[1], rows.dtype)
+    for begin in range(0, rows.shape[0], BLOCK):
+        count = min(BLOCK, rows.shape[0] - begin)
+        for i in range(count):
+            for feature in range(rows.shape[1]):
+                block[feature * BLOCK + i] = rows[begin + i, feature]
+            sums[i] = out[begin + i]
+        # Rows beyond the last one, of the block before, go along: loops of whole vectors are quicker.
+        width = min(BLOCK, (count + _VECTOR - 1) // _VECTOR * _VECTOR)
         for tree in range(depths.size):
-            for i in range(count):
-                at[i] = roots[tree]
+            root = roots[tree]
+            for i in range(width):
+                at[i] = root
             for _ in range(depths[tree]):
-                for i in range(count):
+                for i in range(width):
                     node = at[i]
-                    at[i] = kid[node] + np.uint32(rows[begin + i, feature[node]] > threshold[node])
-            for i in range(count):
-                out[begin + i] += value[at[i]]
+                    at[i] = kid[node] + np.uint32(block[column[node] + np.uint32(i)] > threshold[node])
+            for i in range(width):
+                sums[i] += value[at[i]]
+        for i in range(count):
+            out[begin + i] = sums[i]
 
 
 @compiled

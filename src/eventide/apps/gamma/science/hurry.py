@@ -75,6 +75,8 @@ class HurryMachine:
         marks = self._mark.push(times).marks
         late = np.zeros(times.size, bool) if marks is None else times < marks
         self.taken += int((~late).sum())
+        if not late.any():
+            return [Emit(MAIN, rows)]
         parts = ((MAIN, rows.filter(pa.array(~late))), (LATE, rows.filter(pa.array(late))))
         return [Emit(port, part) for port, part in parts if part.num_rows]
 

@@ -152,9 +152,12 @@ def _those(reason: str | None, columns: Sequence[str]) -> RowWise:
     wanted = list(columns)
 
     def kept(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.Array]:
-        given = batch.column("reason")
+        given, some = batch.column("reason"), batch.select(wanted)
         rows = given.is_null() if reason is None else given.is_valid()
-        return batch.filter(rows).select(wanted), rows
+        out = given.null_count if reason is not None else len(given) - given.null_count
+        if not out or out == len(given):  # mostly all rows are of one sort
+            return some.slice(0, 0 if out else None), rows
+        return some.filter(rows), rows
 
     return RowWise(kept)
 

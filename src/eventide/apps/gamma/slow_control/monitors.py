@@ -13,8 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eventide.apps.gamma.gather import gathered
-from eventide.apps.gamma.site import Site
+from eventide.apps.gamma.known import Known, known
+from eventide.apps.gamma.numbers import integers_of
+from eventide.apps.gamma.site import Site, camera_of
 from eventide.model.aggregate import count, max_, mean
+from eventide.model.row_wise import RowWise
 from eventide.model.stream import Stream
 from eventide.model.time import EVENT_TIME, duration
 from eventide.model.window import tumbling
@@ -77,7 +80,8 @@ def monitor(images: Stream, site: Site, *, every: str | timedelta = "10s", sampl
     (True, True)
     """
     seconds = duration(every, what="every") / 1e9
-    looked = images.map_batches(functools.partial(_looked, site=site, sample=sample), schema=_LOOKED, name="look")
+    look = functools.partial(_looked, site=site, known=known(site), sample=sample)
+    looked = images.map_batches(RowWise(look, in_parts=True), schema=_LOOKED, name="look")
     found = (
         looked.key_by("tel_id")
         .window(tumbling(every))
@@ -95,26 +99,26 @@ def monitor(images: Stream, site: Site, *, every: str | timedelta = "10s", sampl
     ).select(*MONITOR.names, name="monitor-rows")  # fmt: skip
 
 
-def _looked(batch: pa.RecordBatch, *, site: Site, sample: int) -> pa.RecordBatch:
-    tels = batch.column("tel_id").cast(pa.int64()).fill_null(-1).to_numpy()
-    numbers = batch.column("tel_event_id").cast(pa.int64()).fill_null(0).to_numpy()
+def _looked(batch: pa.RecordBatch, *, site: Site, known: Known, sample: int) -> tuple[pa.RecordBatch, None]:
+    place, there = known.of(batch)
     images = batch.column("image")
-    lengths = pc.list_value_length(images).cast(pa.int64()).fill_null(-1).to_numpy()
-    level, spread = (np.full(tels.size, np.nan) for _ in range(2))
-    dead = np.zeros(tels.size, np.int32)
-    for kind in site.kinds:
-        mine = [t.tel_id for t in site.telescopes if t.kind == kind.name]
-        pixels = site.cameras()[mine[0]].pixels if mine else -1
-        at = np.flatnonzero(np.isin(tels, mine) & (lengths == pixels) & (numbers % sample == 0))
+    fits = there & (integers_of(pc.list_value_length(images), none=-1) == known.pixels[place])
+    fits &= integers_of(batch.column("tel_event_id")) % sample == 0
+    kinds = np.where(fits, known.kinds[place], -1)
+    level, spread = (np.full(place.size, np.nan) for _ in range(2))
+    dead = np.zeros(place.size, np.int32)
+    for number, kind in enumerate(site.kinds):
+        at = np.flatnonzero(kinds == number)
         if at.size:
-            level[at], spread[at], dead[at] = _levels(gathered(images, at, pixels=pixels))
-    known = np.isfinite(level) & np.isfinite(spread)
+            level[at], spread[at], dead[at] = _levels(gathered(images, at, pixels=camera_of(kind).pixels))
+    sure = np.isfinite(level) & np.isfinite(spread)
     columns = [
         *(batch.column(n) for n in ("time", "tel_id")),
-        *(pa.array(v, mask=~known) for v in (level, spread)),
-        pa.array(dead, mask=~known),
+        *(pa.array(v, mask=~sure) for v in (level, spread)),
+        pa.array(dead, mask=~sure),
     ]
-    return pa.RecordBatch.from_arrays([c.cast(f.type) for c, f in zip(columns, _LOOKED, strict=True)], schema=_LOOKED)
+    arrays = [c.cast(f.type) for c, f in zip(columns, _LOOKED, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=_LOOKED), None
 
 
 def _levels(

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from eventide.apps.gamma.building.whole import Gathering
 from eventide.apps.gamma.models.average import average
-from eventide.apps.gamma.numbers import numbers_of
+from eventide.apps.gamma.numbers import integers_of, numbers_of
 from eventide.apps.gamma.stereo.planes import Geometry, Images, reconstruct
 from eventide.apps.gamma.stereo.subarray import Subarray
 from eventide.errors import PipelineError, SchemaError
@@ -190,10 +190,12 @@ class StereoMachine:
         return out
 
     def _measured(self) -> list[Emit]:
+        if not self._waiting.rows.num_rows:
+            return []
         found = self._waiting.look()
         done = found.first < self._input if self._input < MAX_TIME else np.ones(found.first.size, bool)
         if self._whole:
-            asked = found.rows.column("n_tels").cast(pa.int64()).fill_null(np.iinfo(np.int32).max).to_numpy()
+            asked = integers_of(found.rows.column("n_tels"), none=np.iinfo(np.int32).max)
             most = np.zeros(found.first.size, np.int64)
             np.maximum.at(most, found.of, asked)
             done |= found.counts >= most
@@ -230,7 +232,7 @@ class StereoMachine:
 
 def _numbered(batch: pa.RecordBatch) -> tuple[Int64Array, Int64Array]:
     """Return the event and the telescope of each row."""
-    ids, tels = (batch.column(n).cast(pa.int64()).fill_null(-1).to_numpy() for n in ("event_id", "tel_id"))
+    ids, tels = (integers_of(batch.column(n), none=-1) for n in ("event_id", "tel_id"))
     return ids, tels
 
 
