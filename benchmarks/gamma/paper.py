@@ -10,9 +10,10 @@ out is compared first: the same rows for every repetition of an event, and from 
 
 The rate of a core is array events over processor time of the whole process, all threads, of a longer run minus one of a
 fifth of its length, so that start and end are left out. `durable` is from the durable log to a durable topic, exactly
-once, with a checkpoint every second, the input read for the second time. `two_lanes` is what a second lane gains, by
-the clock on the wall, and `two_processes` what two processes gain that share nothing, each with a run of one lane, in
-turn with the others: what the machine gives. Both mean nothing beside other load. The last line is one JSON object.
+once, with a checkpoint every second, the input read for the second time. `two_lanes` is what a second lane gains in
+memory, by the clock on the wall, in runs of three times the length, and `two_processes` what two processes gain that
+share nothing, each with a run of one lane, in turn with the others: what the machine gives. Both mean nothing beside
+other load. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -119,17 +120,20 @@ def timed(program: Callable[[], Any]) -> dict[str, float]:
 class Bench:
     """The chain over so many batches, here and there."""
 
-    def __init__(self, folder: Path, root: Path, lengths: tuple[int, int]) -> None:
+    def __init__(self, folder: Path, root: Path, lengths: tuple[int, ...]) -> None:
         self.images, _ = read_prod3(folder / "images.json.gz")
         site = read_site(folder / "array_101_telescopes.csv", folder / "cta_camera_definitions.json.gz")
         models = {name: Schedule(forest) for name, forest in forests(self.images, site).items()}
         self.how = Analysis(site, OnOff(83.63308, 22.0145, radius=0.17, name="Crab"), **models, min_gammaness=0.0)
         self.root, self.lengths = root, lengths
         self.batches = {length: again(self.images, length) for length in lengths}
-        for length, batches in self.batches.items():
+
+    def write_logs(self) -> None:
+        """Put the images into a log for each length."""
+        for length in self.lengths:
             with Log(self.log(length), fsync="os") as log:
                 log.create_topic("images", DL1_IMAGE, event_time="time")
-                for batch in batches:
+                for batch in self.batches[length]:
                     log.append("images", batch)
 
     def log(self, length: int) -> Path:
@@ -189,7 +193,7 @@ class Bench:
 
 def beside(data: Path, folder: str, length: int, begin: Any, took: Any) -> None:
     """Run the chain in memory, one lane, whenever told; tell how long it took."""
-    bench = Bench(data, Path(folder), (length, 1))
+    bench = Bench(data, Path(folder), (length,))
     bench.in_memory(length)
     took.put(0.0)
     while begin.get():
@@ -198,7 +202,8 @@ def beside(data: Path, folder: str, length: int, begin: Any, took: Any) -> None:
 
 def gains(bench: Bench, data: Path, repeat: int) -> dict[str, float]:
     """Return what a second lane, and a second process, gain: medians of turns."""
-    length = bench.lengths[0]
+    length = 3 * bench.lengths[0]
+    bench.batches[length] = again(bench.images, length)
     context = multiprocessing.get_context("spawn")
     begin, took = context.SimpleQueue(), context.SimpleQueue()
     folders = [str(bench.root / f"beside-{n}") for n in range(2)]
@@ -235,6 +240,7 @@ def main() -> int:
     data = Path(os.environ["EVENTIDE_DATA"]) / "gamma" / "prod3"
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         bench = Bench(data, Path(folder), (long, max(1, long // 5)))
+        bench.write_logs()
         count = bench.check()
         if given.profile:
             profile = cProfile.Profile()

@@ -161,6 +161,80 @@ def test_what_is_dropped_is_not_begun() -> None:
     assert parts.finish() == [0]
 
 
+def test_what_nobody_has_begun_can_be_taken_back() -> None:
+    parts = Parts(lambda n: n, range(3))
+    assert parts.take_back()
+    assert not parts.work()
+    parts = Parts(lambda n: n, range(3))
+    assert parts.work()
+    assert not parts.take_back()
+    assert parts.finish() == [0, 1, 2]
+
+
+def test_other_work_is_done_while_parts_are_not_there() -> None:
+    begun, told = threading.Event(), threading.Event()
+
+    def slow(n: int) -> int:
+        begun.set()
+        assert told.wait(10)
+        return n
+
+    parts = Parts(slow, [1])
+    thread = threading.Thread(target=parts.work)
+    thread.start()
+    assert begun.wait(10)
+    did = []
+
+    def meanwhile() -> bool:
+        did.append(len(did))
+        if len(did) == 3:
+            told.set()
+        return len(did) < 4
+
+    assert parts.finish(meanwhile) == [1]
+    assert len(did) >= 3
+    thread.join()
+
+
+def test_there_are_no_more_helpers_than_there_may_be() -> None:
+    """A feed that waits and a worker are two, and one is allowed: the third thread would only take turns."""
+    workers = Workers(2)
+    spare = Spare(2, workers)
+    at_once, most, lock = [0], [0], threading.Lock()
+
+    def part(n: int) -> int:
+        with lock:
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+        time.sleep(0.002)
+        with lock:
+            at_once[0] -= 1
+        return n
+
+    def feed() -> None:
+        with spare.idle():
+            while not over.is_set():
+                if spare:
+                    spare.help()
+                time.sleep(0.0005)
+
+    over = threading.Event()
+    waits = threading.Thread(target=feed)
+    waits.start()
+    offers = [Parts(part, range(20)) for _ in range(4)]
+    for each in offers:
+        spare.offer(each)
+    deadline = time.monotonic() + 20
+    while any(p.waiting for p in offers) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert [p.finish() for p in offers] == [list(range(20))] * 4
+    over.set()
+    waits.join()
+    workers.close()
+    assert most[0] == 1
+    assert spare.free == 1
+
+
 def test_workers_take_offers_and_nothing_is_kept() -> None:
     workers = Workers(3)
     spare = Spare(3, workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -68,14 +69,33 @@ class Parts(Generic[T]):
         while self.work():
             pass
 
-    def finish(self) -> list[T]:
-        """Do what is left, wait for what others have begun, and return the results, or raise the first part's error."""
+    def finish(self, meanwhile: Callable[[], bool] | None = None) -> list[T]:
+        """Do what is left, wait for what others have begun, and return the results, or raise the first part's error.
+
+        Parameters
+        ----------
+        meanwhile
+            Called again and again instead of waiting, until it says that there was nothing to do.
+        """
         self.drain()
+        while meanwhile is not None and self._open and meanwhile():
+            pass
         with self._done:
             self._done.wait_for(lambda: not self._open)
         if self._errors:
             raise self._errors[min(self._errors)]
         return [self._results[at] for at in sorted(self._results)]
+
+    def take_back(self) -> bool:
+        """Let nobody begin any part, unless somebody has begun one; tell whether that is so."""
+        mine: list[tuple[int, Any]] = []
+        with contextlib.suppress(IndexError):
+            while True:
+                mine.append(self._waiting.popleft())
+        if len(mine) == self.count:
+            return True
+        self._waiting.extend(mine)
+        return False
 
     def drop(self) -> None:
         """Let nobody begin another part."""
@@ -95,6 +115,10 @@ class Helpers(Protocol):
     def others(self) -> int:
         """How many there are."""
 
+    @property
+    def free(self) -> int:
+        """How many have nothing to do just now, about."""
+
     def start(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Have a function called there when a thread is free, which may be never."""
 
@@ -111,7 +135,7 @@ def in_parts(helpers: Helpers | None, function: Callable[[P], T], parts: Iterabl
     [1, 2]
     """
     every = list(parts)
-    if helpers is None or not helpers.others or len(every) < 2:
+    if helpers is None or not helpers.free or len(every) < 2:
         return [function(part) for part in every]
     work = Parts(function, every)
     helpers.offer(work, first=True)

@@ -34,9 +34,14 @@ class Spare:
         self._workers = workers
         self._work: deque[Callable[[], Any]] = deque()
         self._offers: deque[Parts[Any]] = deque()
-        self._idle = self._turns = 0
+        self._idle = self._turns = self._busy = 0
         self._counting = threading.Lock()
         self._wake: list[Callable[[], None]] = []
+
+    @property
+    def free(self) -> int:
+        """How many threads have nothing to do just now, about: it changes while one asks."""
+        return min(self.others, self._idle + self._workers.others) - self._busy
 
     def attend(self, wake: Callable[[], None]) -> None:
         """Have `wake` called when there is work."""
@@ -96,17 +101,35 @@ class Spare:
                 self._offers.popleft()
 
     def __bool__(self) -> bool:
+        """Whether there is work, and not as many threads at it as there may be."""
         self._tidy()
-        return bool(self._work or self._offers)
+        return bool(self._work or self._offers) and self._busy < self.others
 
     def help(self) -> None:
-        """Do some of the work, if there is any."""
+        """Do some of the work, if there is any, and not as many threads are at it as there may be."""
+        with self._counting:
+            if self._busy >= self.others:
+                return
+            self._busy += 1
         try:
-            work = self._work.popleft()
-        except IndexError:
-            pass
-        else:
-            work()
-            return
-        with contextlib.suppress(IndexError):
-            self._offers[0].work()
+            try:
+                work = self._work.popleft()
+            except IndexError:
+                self.assist()
+            else:
+                work()
+        finally:
+            with self._counting:
+                self._busy -= 1
+        if self:
+            for wake in self._wake:
+                wake()
+
+    def assist(self) -> bool:
+        """Do a part that was offered; False where there is none to begin."""
+        with contextlib.suppress(IndexError):  # another thread was faster
+            while True:
+                if self._offers[0].work():
+                    return True
+                self._tidy()
+        return False

@@ -53,6 +53,12 @@ Ahead: TypeAlias = "Parts[_Part]"
 """A batch on which work has begun before its turn."""
 
 
+def _worth(batch: pa.RecordBatch) -> int:
+    """Return how many parts of a batch are worth it."""
+    found: int = max(batch.num_rows // _ROWS, batch.nbytes // _BYTES)
+    return found
+
+
 class SplitStage:
     """Neighbouring functions of a chain, all of which say that they may be given parts of a batch.
 
@@ -69,28 +75,31 @@ class SplitStage:
 
     def __call__(self, batch: pa.RecordBatch, ahead: Ahead | None = None) -> list[pa.RecordBatch]:
         """Return what the functions make of a batch; `ahead`: what `begin` returned for it."""
-        parts = ahead or self._cut(batch)
+        parts = self._cut(batch) if ahead is None or ahead.take_back() else ahead
         if parts is not ahead and parts.count > 1:
             self._spare.offer(parts, first=True)
-        found = parts.finish()
+        found = parts.finish(self._spare.assist)
         for number, stage in enumerate(self._stages):
             stage.count(sum(part.more[number] for part in found))
         batches = [b for part in found for b in part.batches]
         return [concat(batches)] if len(batches) > 1 else batches
 
     def begin(self, batch: pa.RecordBatch) -> Ahead | None:
-        """Let others begin with a batch whose turn will come; None where that is not worth it."""
-        parts = self._cut(batch)
-        if parts.count < 2:
+        """Let others begin with a batch whose turn will come; None where that is not worth it.
+
+        It is one part: parts cost time, and while there are batches for every thread nobody has to share one.
+        """
+        if not self._spare.others or _worth(batch) < 2:
             return None
+        parts = Parts(self._make, [batch])
         self._spare.offer(parts)
         return parts
 
     def _cut(self, batch: pa.RecordBatch) -> Parts[_Part]:
-        threads = self._spare.others + 1
-        count = min(threads, batch.num_rows)
+        """Return a part for each thread that has nothing else to do."""
+        count = min(self._spare.free + 1, batch.num_rows)
         if count > 1:
-            count = min(count, max(batch.num_rows // _ROWS, batch.nbytes // _BYTES))
+            count = min(count, _worth(batch))
         if count < 2:
             return Parts(self._make, [batch])
         edges = [batch.num_rows * k // count for k in range(count + 1)]

@@ -59,8 +59,8 @@ GEOMETRY: Final = pa.schema(
 """One row for every array event; numbers of events that are not valid are null."""
 
 
-_EVENTS = 256
-"""Another thread is given at least so many events."""
+_EVENTS = 2_048
+"""Another thread is given at least so many events: the steps of fewer take longer than the events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ class StereoMachine:
         ids, tels = _numbered(rows)
         order: Int64Array = np.lexsort((tels, ids, times))
         begins = _begins(ids[order], times[order])
-        threads = 1 if self._helpers is None else self._helpers.others + 1
+        threads = 1 if self._helpers is None else self._helpers.free + 1
         count = min(threads, begins.size // _EVENTS)
         if count < 2:
             return [order]
