@@ -42,6 +42,8 @@ class Parts(Generic[T]):
         self._errors: dict[int, BaseException] = {}
         self.count = self._open = len(self._waiting)
         self._done = threading.Condition()
+        self.over = False
+        """Whether nobody wants more of it: it has been finished, taken back or dropped."""
 
     @property
     def waiting(self) -> bool:
@@ -77,6 +79,7 @@ class Parts(Generic[T]):
         meanwhile
             Called again and again instead of waiting, until it says that there was nothing to do.
         """
+        self.over = True
         self.drain()
         while meanwhile is not None and self._open and meanwhile():
             pass
@@ -93,12 +96,14 @@ class Parts(Generic[T]):
             while True:
                 mine.append(self._waiting.popleft())
         if len(mine) == self.count:
+            self.over = True
             return True
         self._waiting.extend(mine)
         return False
 
     def drop(self) -> None:
         """Let nobody begin another part."""
+        self.over = True
         while self._waiting:
             try:
                 self._waiting.popleft()

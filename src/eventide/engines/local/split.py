@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sys
+import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -25,6 +27,9 @@ __all__ = ["Ahead", "SplitStage", "quick_turns"]
 _ROWS = 4_096
 _BYTES = 1 << 23
 """A part has at least so many rows, or bytes: calls have a price."""
+
+_FAR = 3
+"""So many batches for each thread are begun before their turn."""
 
 _SWITCH = 0.000_2
 """Seconds after which a thread that computes lets another have the interpreter: that one only has to begin a part."""
@@ -72,10 +77,15 @@ class SplitStage:
 
     def __init__(self, stages: Sequence[MapStage], spare: Spare) -> None:
         self._stages, self._spare = list(stages), spare
+        self._coming: deque[Ahead] = deque()  # in the order of their turns, not offered yet
+        self._offered: list[Ahead] = []
+        self._change = threading.Lock()
 
     def __call__(self, batch: pa.RecordBatch, ahead: Ahead | None = None) -> list[pa.RecordBatch]:
         """Return what the functions make of a batch; `ahead`: what `begin` returned for it."""
         parts = self._cut(batch) if ahead is None or ahead.take_back() else ahead
+        parts.over = True  # its turn is now: another one may be begun in its place
+        self._offer()
         if parts is not ahead and parts.count > 1:
             self._spare.offer(parts, first=True)
         found = parts.finish(self._spare.assist)
@@ -92,8 +102,21 @@ class SplitStage:
         if not self._spare.others or _worth(batch) < 2:
             return None
         parts = Parts(self._make, [batch])
-        self._spare.offer(parts)
+        self._coming.append(parts)
+        self._offer()
         return parts
+
+    def _offer(self) -> None:
+        """Offer what comes next. Who is far ahead had better share the batch whose turn it is."""
+        with self._change:
+            self._offered = [parts for parts in self._offered if not parts.over]
+            new: list[Ahead] = []
+            while self._coming and len(self._offered) + len(new) < _FAR * self._spare.others:
+                parts = self._coming.popleft()
+                new += [] if parts.over else [parts]
+            self._offered += new
+        for parts in new:
+            self._spare.offer(parts)
 
     def _cut(self, batch: pa.RecordBatch) -> Parts[_Part]:
         """Return a part for each thread that has nothing else to do."""

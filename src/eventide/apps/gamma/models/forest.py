@@ -183,15 +183,15 @@ class Forest:
             msg = f"the model {self.name!r} takes {len(self.features)} features, not rows of the shape {given.shape}"
             raise UsageError(msg, hint=f"give columns {', '.join(self.features)} in this order")
         with np.errstate(over="ignore"):
-            table = np.ascontiguousarray(given, np.float32 if self.single else np.float64)
-        good = np.isfinite(table).all(axis=1)
+            columns = np.ascontiguousarray(given.T, np.float32 if self.single else np.float64)
+        good = np.isfinite(columns).all(axis=0)
         whole = bool(good.all())
-        table = table if whole else table[good]
-        out = np.zeros(table.shape[0])
+        columns = columns if whole else np.ascontiguousarray(columns[:, good])
+        out = np.zeros(columns.shape[1])
         if have_compiler() if compiled is None else compiled:
-            self._run(table, out)
+            self._run(columns, out)
         else:
-            self._walk(table, out)
+            self._walk(columns, out)
         out *= self.scale
         out += self.base
         with np.errstate(over="ignore"):
@@ -202,23 +202,24 @@ class Forest:
         every[good] = out
         return every
 
-    def _run(self, table: npt.NDArray[Any], out: FloatArray) -> None:
+    def _run(self, columns: npt.NDArray[Any], out: FloatArray) -> None:
         from eventide.apps.gamma.models.forest_loops import BLOCK, walk_few_loop, walk_loop
 
         feature, kid, roots = self.feature.view(np.uint32), self.kid.view(np.uint32), self.starts[:-1]
-        if table.shape[0] < _FEW:
-            walk_few_loop(table, roots, int(self.depths.max()), feature, self.threshold, kid, self.value, out)
+        if out.size < _FEW:
+            rows = np.ascontiguousarray(columns.T)
+            walk_few_loop(rows, roots, int(self.depths.max()), feature, self.threshold, kid, self.value, out)
             return
         thresholds = _thresholds(self) if self.single else self.threshold
-        columns = feature * np.uint32(BLOCK)
-        walk_loop(table, roots.astype(np.uint32), self.depths, columns, thresholds, kid, self.value, out)
+        places = feature * np.uint32(BLOCK)
+        walk_loop(columns, roots.astype(np.uint32), self.depths, places, thresholds, kid, self.value, out)
 
-    def _walk(self, table: npt.NDArray[Any], out: FloatArray) -> None:
-        row = np.arange(table.shape[0])
+    def _walk(self, columns: npt.NDArray[Any], out: FloatArray) -> None:
+        row = np.arange(out.size)
         for root, depth in zip(self.starts[:-1].tolist(), self.depths.tolist(), strict=True):
             at = np.full(row.size, root)
             for _ in range(depth):
-                at = self.kid[at] + (table[row, self.feature[at]] > self.threshold[at])
+                at = self.kid[at] + (columns[self.feature[at], row] > self.threshold[at])
             out += self.value[at]
 
 

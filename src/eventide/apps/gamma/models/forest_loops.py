@@ -19,30 +19,31 @@ _VECTOR = 16
 
 @compiled
 def walk_loop(
-    rows: Any,
+    columns: Any,
     roots: npt.NDArray[np.uint32],
     depths: npt.NDArray[np.int64],
-    column: npt.NDArray[np.uint32],
+    place: npt.NDArray[np.uint32],
     threshold: Any,
     kid: npt.NDArray[np.uint32],
     value: npt.NDArray[np.float64],
     out: npt.NDArray[np.float64],
 ) -> None:
-    """Add the values of the leaves that rows come to, tree after tree.
+    """Add the values of the leaves that rows come to, tree after tree; `columns` has a row for each feature.
 
     A block of rows goes down a tree level by level: the rows do not wait for each other's loads, and the compiler does
-    several at a time, as everything it looks up has 32 bits (`threshold` has the type of `rows`). `column` says where
-    a feature's values begin in a block that has each feature's side by side. At a leaf a row stays, as a leaf is its
+    several at a time, as everything it looks up has 32 bits (`threshold` has the type of `columns`). `place` says
+    where the values of a node's feature begin in a block. At a leaf a row stays, as a leaf is its
     own child and nothing is above its threshold.
     """
     at = np.zeros(BLOCK, np.uint32)  # numbers without a sign: none could count from the end of an array
     sums = np.zeros(BLOCK)
-    block = np.zeros(BLOCK * rows.shape[1], rows.dtype)
-    for begin in range(0, rows.shape[0], BLOCK):
-        count = min(BLOCK, rows.shape[0] - begin)
+    block = np.zeros(BLOCK * columns.shape[0], columns.dtype)
+    for begin in range(0, out.size, BLOCK):
+        count = min(BLOCK, out.size - begin)
+        for feature in range(columns.shape[0]):
+            for i in range(count):
+                block[feature * BLOCK + i] = columns[feature, begin + i]
         for i in range(count):
-            for feature in range(rows.shape[1]):
-                block[feature * BLOCK + i] = rows[begin + i, feature]
             sums[i] = out[begin + i]
         # Rows beyond the last one, of the block before, go along: loops of whole vectors are quicker.
         width = min(BLOCK, (count + _VECTOR - 1) // _VECTOR * _VECTOR)
@@ -53,7 +54,7 @@ def walk_loop(
             for _ in range(depths[tree]):
                 for i in range(width):
                     node = at[i]
-                    at[i] = kid[node] + np.uint32(block[column[node] + np.uint32(i)] > threshold[node])
+                    at[i] = kid[node] + np.uint32(block[place[node] + np.uint32(i)] > threshold[node])
             for i in range(width):
                 sums[i] += value[at[i]]
         for i in range(count):

@@ -68,6 +68,9 @@ class Schedule:
         """Return what the model in force at the time of each row says of it; NaN before the first one."""
         given = np.asarray(rows)
         number = self.of(times)
+        if number.size and number[0] >= 0 and (number == number[0]).all():
+            only: Forest = self.forests[int(number[0])]
+            return only.predict(given)
         out = np.full(number.size, np.nan)
         for model in np.unique(number[number >= 0]).tolist():
             mine = number == model
@@ -129,7 +132,8 @@ def score(stream: Stream, schedule: Schedule, *, by: str = "", features: Sequenc
             raise SchemaError(msg, hint="name a column of timestamp[ns, UTC]")
         times = batch.column(when).cast(pa.int64()).fill_null(MIN_TIME - 1).to_numpy()
         table = [numbers_of(batch.column(c)) for c in columns]
-        said = schedule.predict(np.stack(table, axis=1), times) if batch.num_rows else np.empty(0)
+        # Columns stay side by side: forests take them so.
+        said = schedule.predict(np.stack(table).T, times) if batch.num_rows else np.empty(0)
         model = digests.take(pa.array(schedule.of(times) % (len(schedule.forests) + 1)))
         out = batch.append_column(schedule.name, pa.array(said, mask=np.isnan(said)))
         return out.append_column(f"{schedule.name}_model", model), None
