@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 import time
 from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import eventide as ev
 from eventide.connectors.memory import MemorySink, MemorySource
-from eventide.engines.local import joining
+from eventide.engines.local import joining, run, split
 from eventide.engines.local.joining import joined
 from eventide.model.protocols import BadInput, Chunk
 from eventide.model.row_wise import RowWise
@@ -81,7 +84,7 @@ def test_small_neighbours_are_one() -> None:
 
 
 def test_many_bytes_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joining, "BYTES", 100)
+    monkeypatch.setattr(joining, "_BYTES", 100)
     made = [Chunk("p", pa.record_batch({"a": pa.array([n] * 10, pa.int64())}), n) for n in range(3)]
     assert joined(made, max_rows=1000) == made
 
@@ -128,3 +131,37 @@ def test_what_waits_is_done_at_once() -> None:
     counted, main, _ = pipeline(table, 2, seen := [], slow=0.001)
     ev.run(counted.write(main))
     assert seen == [50] * 8
+
+
+def test_large_items_are_taken_one_by_one() -> None:
+    """A checkpoint, or a stop, need not wait for all that waits."""
+    table = pa.table({"time": pa.array(np.arange(400) * SECOND, EVENT_TIME), "x": np.arange(400)})
+    stop, seen = threading.Event(), []
+
+    def look(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, None]:
+        if batch.num_rows:
+            seen.append(batch.num_rows)
+            time.sleep(0.2)  # the next ones wait meanwhile
+            stop.set()
+        return batch, None
+
+    stream = ev.read(MemorySource(table.to_batches(max_chunksize=40))).map_batches(RowWise(look), name="look")
+    run(ev.pipeline(stream.write(MemorySink())), batch_rows=40, stop=stop)
+    assert seen == [40]
+
+
+@given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=12), lanes=st.integers(1, 3))
+def test_what_has_been_begun_is_of_the_batch_whose_turn_it_is(sizes: list[int], lanes: int) -> None:
+    def doubled(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, None]:
+        return batch.set_column(0, "x", pc.multiply(batch["x"], 2)), None
+
+    ends = np.cumsum([0, *sizes])
+    batches = [pa.record_batch({"x": np.arange(a, b)}) for a, b in itertools.pairwise(ends.tolist())]
+    rows, split._ROWS = split._ROWS, 10
+    try:
+        for most in (7, 25, 1000):
+            stream = ev.read(MemorySource(batches)).map_batches(RowWise(doubled, in_parts=True))
+            found = ev.fetch(stream, lanes=lanes, batch_rows=most)
+            assert found["x"].to_pylist() == (2 * np.arange(ends[-1])).tolist()
+    finally:
+        split._ROWS = rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from gamma_images import CAMERAS, GRID, HEXAGONS, batches, beside, needs_compiler, showers, without_compiler
@@ -232,6 +234,13 @@ def test_images_that_lie_anywhere_are_measured_there(given_batch, gap):
     with without_compiler():
         plain = tailcut_lists(made, wide.reshape(-1), begins, picture=5.0, boundary=3.0)
     wanted = tailcut(made, images[order], picture=5.0, boundary=3.0)
+    places = np.arange(len(order))[::-1] * 2 + 1
+    for compiled in (True, False):
+        table = np.full((len(wanted), 2 * len(order) + 1), -7.0)
+        with contextlib.nullcontext() if compiled else without_compiler():
+            tailcut_lists(made, wide.reshape(-1), begins, picture=5.0, boundary=3.0, into=(table, places))
+        assert np.array_equal(table[:, places], np.array(list(wanted.values())), equal_nan=True)
+        assert (table[:, ::2] == -7.0).all()
     for name, column in wanted.items():
         assert np.array_equal(found[name], column, equal_nan=True), name
         assert np.array_equal(plain[name], column, equal_nan=True), name
@@ -243,3 +252,9 @@ def test_images_beyond_the_values(begins):
         tailcut_lists(HEXAGONS, np.zeros(61, np.float32), np.array(begins))
     with pytest.raises(ConfigError, match="peak times"):
         tailcut_lists(HEXAGONS, np.zeros(61, np.float32), np.array([0]), groups=["timing"])
+
+
+@pytest.mark.parametrize(("shape", "places"), [((26, 3), [3]), ((26, 3), [-1]), ((26, 3), [0, 1]), ((25, 3), [0])])
+def test_places_beyond_the_columns(shape, places):
+    with pytest.raises(DataError, match="do not go into"):
+        tailcut_lists(HEXAGONS, np.zeros(61, np.float32), np.array([0]), into=(np.zeros(shape), np.array(places)))

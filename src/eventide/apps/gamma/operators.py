@@ -325,9 +325,7 @@ def _measured(
     for number, kind in enumerate(site.kinds):
         at = np.flatnonzero(kinds == number)
         if at.size:
-            found = _of_kind(batch, at, kind, cleaning=cleaning)
-            for row, name in zip(out, MEASURED.names, strict=True):
-                row[at] = found[name]
+            _of_kind(batch, at, kind, cleaning=cleaning, out=out)
     values = dict(zip(MEASURED.names, map(pa.array, out), strict=True))
     none, names = pa.nulls(batch.num_rows, pa.float64()), set(batch.schema.names)
     given = [values.get(f.name, batch.column(f.name) if f.name in names else none) for f in schema]
@@ -336,16 +334,19 @@ def _measured(
     return made if fits.all() else made.filter(rows), rows
 
 
-def _of_kind(batch: pa.RecordBatch, at: np.ndarray, kind: Kind, *, cleaning: Cleaning) -> Mapping[str, np.ndarray]:
-    """Return the parameters of some images of one kind of telescopes."""
+def _of_kind(batch: pa.RecordBatch, at: np.ndarray, kind: Kind, *, cleaning: Cleaning, out: np.ndarray) -> None:
+    """Write the parameters (`MEASURED`) of some images of one kind of telescopes."""
     camera, options = camera_of(kind), cleaning.of(kind)
     if cleaning == _TAILCUTS:
-        return tailcut_lists(camera, *_pixels(batch.column("image"), at), groups=STANDARD, **options)
+        tailcut_lists(camera, *_pixels(batch.column("image"), at), groups=STANDARD, into=(out, at), **options)
+        return
     if cleaning.name == "nsb" and "noise" in batch.schema.names:
         options["pedestal_std"] = deviations(batch.column("noise").take(pa.array(at)), camera.pixels)
     images = gathered(batch.column("image"), at, pixels=camera.pixels)
     times = gathered(batch.column("peak_time"), at, pixels=camera.pixels) if cleaning.timed else None
-    return parametrise(camera, images, times, cleaning=cleaning.name, options=options)
+    found = parametrise(camera, images, times, cleaning=cleaning.name, options=options)
+    for row, name in zip(out, MEASURED.names, strict=True):
+        row[at] = found[name]
 
 
 def _pixels(images: pa.Array, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

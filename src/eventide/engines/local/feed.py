@@ -37,6 +37,11 @@ class Item:
     arrived: float = 0.0
     ahead: tuple[Ahead | None, ...] = ()
 
+    @property
+    def rows(self) -> int:
+        """How many events it brings."""
+        return sum(c.batch.num_rows for c in self.chunks)
+
 
 WAKE = Item("")
 """Brings nothing; wakes the loop."""

@@ -8,12 +8,22 @@ from eventide.model.batch import concat
 from eventide.model.protocols import Chunk
 from eventide.model.time import MIN_TIME
 
-__all__ = ["BYTES", "joined"]
+__all__ = ["joined", "joins"]
 
-BYTES = 1 << 25
+_BYTES = 1 << 25
+_ROWS = 16_384
 """So many are copied where that saves a batch, and no more."""
 
-_ROWS = 16_384
+
+def joins(rows: int, size: int, *, max_rows: int) -> bool:
+    """Tell whether so many rows, and bytes, may be one batch.
+
+    Examples
+    --------
+    >>> joins(100, 8_000, max_rows=1_000), joins(100, 8_000, max_rows=10)
+    (True, False)
+    """
+    return rows <= min(max_rows, _ROWS) and size <= _BYTES
 
 
 def joined(chunks: Iterable[Chunk], *, max_rows: int) -> list[Chunk]:
@@ -40,7 +50,7 @@ def joined(chunks: Iterable[Chunk], *, max_rows: int) -> list[Chunk]:
     rows = size = 0
     for chunk in chunks:
         more, bigger = chunk.batch.num_rows, chunk.batch.nbytes
-        fits = rows + more <= min(max_rows, _ROWS) and size + bigger <= BYTES
+        fits = joins(rows + more, size + bigger, max_rows=max_rows)
         if runs and fits and _alike(runs[-1][-1], chunk):
             runs[-1].append(chunk)
             rows, size = rows + more, size + bigger

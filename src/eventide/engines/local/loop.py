@@ -15,7 +15,7 @@ from typing import Any
 from eventide.engines.local.checkpoint import Checkpoint, CheckpointStore
 from eventide.engines.local.checkpointing import Checkpointer, Done, told
 from eventide.engines.local.feed import WAKE, Feed, Item, Items
-from eventide.engines.local.joining import BYTES, joined
+from eventide.engines.local.joining import joined, joins
 from eventide.engines.local.ledger import Ledger
 from eventide.engines.local.metrics import RunMetrics
 from eventide.engines.local.options import LocalOptions
@@ -300,15 +300,19 @@ class Loop:
             self._feeds[one.read].taken(one)
 
     def _behind(self, item: Item) -> list[Item]:
-        """Return an item and those of the same feed that wait behind it, while nothing large is among them."""
-        items, size = [item], item.size
-        while size < BYTES and not any(item.ahead):
+        """Return an item and those of the same feed that wait behind it, as far as they may be one batch.
+
+        No more are taken at once: checkpoints are made, and stops are heeded, in between.
+        """
+        items, rows, size = [item], item.rows, item.size
+        while joins(rows, size, max_rows=self._max_rows) and not any(item.ahead):
             try:
                 behind = self._items.get_nowait()
             except queue.Empty:
                 break
-            size += behind.size
-            if behind.read != item.read or not behind.chunks or size > BYTES or any(behind.ahead):
+            rows, size = rows + behind.rows, size + behind.size
+            fits = joins(rows, size, max_rows=self._max_rows) and not any(behind.ahead)
+            if behind.read != item.read or not behind.chunks or not fits:
                 self._held = behind
                 break
             items.append(behind)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from eventide.apps.gamma.models.forest import Forest
-from eventide.apps.gamma.numbers import numbers_of
+from eventide.apps.gamma.numbers import integers_of, numbers_of
 from eventide.errors import PipelineError, SchemaError, UsageError, near_names
 from eventide.model.batch import Int64Array
 from eventide.model.row_wise import RowWise
@@ -130,11 +130,13 @@ def score(stream: Stream, schedule: Schedule, *, by: str = "", features: Sequenc
         if batch.schema.field(when).type != EVENT_TIME:
             msg = f"the column {when!r} for score() holds {batch.schema.field(when).type}, not times of events"
             raise SchemaError(msg, hint="name a column of timestamp[ns, UTC]")
-        times = batch.column(when).cast(pa.int64()).fill_null(MIN_TIME - 1).to_numpy()
+        times = integers_of(batch.column(when).cast(pa.int64()), none=MIN_TIME - 1)
         table = [numbers_of(batch.column(c)) for c in columns]
         # Columns stay side by side: forests take them so.
         said = schedule.predict(np.stack(table).T, times) if batch.num_rows else np.empty(0)
-        model = digests.take(pa.array(schedule.of(times) % (len(schedule.forests) + 1)))
+        number = schedule.of(times) % (len(schedule.forests) + 1)
+        one = bool(number.size) and bool((number == number[0]).all())
+        model = pa.repeat(digests[int(number[0])], number.size) if one else digests.take(pa.array(number))
         out = batch.append_column(schedule.name, pa.array(said, mask=np.isnan(said)))
         return out.append_column(f"{schedule.name}_model", model), None
 

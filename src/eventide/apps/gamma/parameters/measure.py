@@ -170,6 +170,7 @@ def tailcut_lists(
     min_number_picture_neighbors: int = 2,
     keep_isolated_pixels: bool = False,
     groups: Iterable[str] = STANDARD,
+    into: tuple[Float64Array, npt.NDArray[np.int64]] | None = None,
 ) -> Columns:
     """Do the same for images that lie anywhere in one array, without copying them.
 
@@ -185,6 +186,8 @@ def tailcut_lists(
         As in `tailcuts`.
     groups
         As in `measure`, but none that needs peak times.
+    into
+        A row for each column, and the place of each image in it; left out, there is a place for each image.
 
     Raises
     ------
@@ -212,16 +215,25 @@ def tailcut_lists(
     low = as_thresholds(camera, boundary, len(begins), what="boundary")
     isolated = bool(keep_isolated_pixels)
     least = 0 if isolated else as_neighbours(min_number_picture_neighbors, "min_number_picture_neighbors")
-    out, places = _table(len(begins), wanted)
+    made, places = _table(0 if into else len(begins), wanted)
+    out, rows = into or (made, np.arange(len(begins)))
+    inside = rows.size == len(begins) and (not rows.size or (rows.min() >= 0 and rows.max() < out.shape[1]))
+    if not inside or len(out) != len(made):
+        msg = f"{len(begins)} images do not go into columns of the shape {out.shape} at {rows.size} places"
+        raise DataError(msg, hint=f"a row for each of {len(made)} columns, and a place in it for each image")
     if have_compiler():
-        _loops().clean_and_measure(flat, begins, high, low, floor(high), least, isolated, _arrays(camera), places, out)
+        _loops().clean_and_measure(
+            flat, begins, high, low, floor(high), least, isolated, _arrays(camera), places, out, rows
+        )
     else:
         for begin in range(0, len(begins), _AT_ONCE):
             some = slice(begin, begin + _AT_ONCE)
-            rows = flat[begins[some, None] + np.arange(camera.pixels)]
+            images = flat[begins[some, None] + np.arange(camera.pixels)]
             tops, lows = (each[some] if len(each) > 1 else each for each in (high, low))
-            found = choose(camera, rows, tops, low=lows, least=least, isolated=isolated)
-            _fill(camera, chosen(camera, rows, found), places, out=out[:, some])
+            found = choose(camera, images, tops, low=lows, least=least, isolated=isolated)
+            part, _ = _table(len(images), wanted)
+            _fill(camera, chosen(camera, images, found), places, out=part)
+            out[:, rows[some]] = part
     return _columns(camera, wanted, out)
 
 

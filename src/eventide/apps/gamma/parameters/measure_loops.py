@@ -57,9 +57,12 @@ def measure_one(
 @compiled
 def clean_and_measure(
     values: Any, begins: Any, high: Any, low: Any, floor: Any, least: int, isolated: bool, camera: Any, places: Any,
-    out: Any,
+    out: Any, rows: Any,
 ) -> None:  # fmt: skip
-    """Clean each image by tail cuts and write its columns; no mask is kept. Image i lies from ``begins[i]`` on."""
+    """Clean each image by tail cuts and write its columns; no mask is kept.
+
+    Image i lies from ``begins[i]`` on, and has the place ``rows[i]`` in the columns.
+    """
     pixels = camera[0].size
     starts, neighbours = camera[6], camera[7]
     top, waiting, some = np.empty(pixels + 1, np.uint32), np.empty(pixels, np.uint32), np.empty(pixels + 8, np.uint32)
@@ -73,7 +76,7 @@ def clean_and_measure(
             starts, neighbours, top, marks, mask,
         )  # fmt: skip
         count = listed(mask, words, some)
-        measure_one(image, some, count, camera, mask, waiting, places, out, i)
+        measure_one(image, some, count, camera, mask, waiting, places, out, rows[i])
 
 
 @compiled

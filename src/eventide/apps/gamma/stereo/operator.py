@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from eventide.apps.gamma.building.whole import Gathering
-from eventide.apps.gamma.models.average import average
+from eventide.apps.gamma.models.average import Weights
 from eventide.apps.gamma.numbers import integers_of, numbers_of
 from eventide.apps.gamma.stereo.planes import Geometry, Images, reconstruct
 from eventide.apps.gamma.stereo.subarray import Subarray
@@ -103,7 +104,7 @@ class Stereo:
         more = [pa.field(f"{n}{end}", pa.float64()) for n in (*self.averages, *self.logs) for end in ("", "_std")]
         return pa.schema([*GEOMETRY, *more])
 
-    def measure(self, batch: pa.RecordBatch, times: Int64Array, order: Int64Array) -> pa.RecordBatch:
+    def measure(self, batch: pa.RecordBatch, times: Int64Array, order: Int64Array | slice) -> pa.RecordBatch:
         """Reconstruct the events of some rows, all of each, in this order: one event after the other."""
         ids, tels = _numbered(batch)
         ids, tels, times = ids[order], tels[order], times[order]
@@ -134,8 +135,9 @@ class Stereo:
         )
         arrays = _columns(found, times[begins], ids[begins], telescopes=(offsets, tels))
         schema = GEOMETRY
+        weights = Weights(images.intensity, offsets)
         for name in (*self.averages, *self.logs):
-            mean = average(column(name), images.intensity, offsets, log=name in self.logs)
+            mean = weights.average(column(name), log=name in self.logs)
             for end, values in (("", mean.mean), ("_std", mean.std)):
                 arrays.append(pa.array(values, mask=np.isnan(values)))
                 schema = schema.append(pa.field(f"{name}{end}", pa.float64()))
@@ -206,16 +208,22 @@ class StereoMachine:
         measure = functools.partial(self._plan.measure, rows, times)
         return [Emit(MAIN, concat(in_parts(self._helpers, measure, self._cut(rows, times))))]
 
-    def _cut(self, rows: pa.RecordBatch, times: Int64Array) -> list[Int64Array]:
+    def _cut(self, rows: pa.RecordBatch, times: Int64Array) -> Sequence[Int64Array | slice]:
         """Return the order of rows by events, in a part for each thread where there are many."""
         ids, tels = _numbered(rows)
-        order: Int64Array = np.lexsort((tels, ids, times))
-        begins = _begins(ids[order], times[order])
+        order: Int64Array | slice
+        if _in_order(times, ids, tels):  # mostly they are: no column need be sorted
+            order, begins = slice(0, times.size), _begins(ids, times)
+        else:
+            order = np.lexsort((tels, ids, times))
+            begins = _begins(ids[order], times[order])
         threads = 1 if self._helpers is None else self._helpers.free + 1
         count = min(threads, begins.size // _EVENTS)
         if count < 2:
             return [order]
-        return np.split(order, begins[[begins.size * k // count for k in range(1, count)]])
+        edges = begins[[begins.size * k // count for k in range(1, count)]].tolist()
+        parts = [slice(a, b) for a, b in itertools.pairwise([0, *edges, times.size])]
+        return parts if isinstance(order, slice) else [order[part] for part in parts]
 
     def snapshot(self) -> State:
         """Return the rows that wait, and the watermark."""
@@ -234,6 +242,14 @@ def _numbered(batch: pa.RecordBatch) -> tuple[Int64Array, Int64Array]:
     """Return the event and the telescope of each row."""
     ids, tels = (integers_of(batch.column(n), none=-1) for n in ("event_id", "tel_id"))
     return ids, tels
+
+
+def _in_order(times: Int64Array, ids: Int64Array, tels: Int64Array) -> bool:
+    """Tell whether rows are in the order of time, then event, then telescope."""
+    after = tels[1:] >= tels[:-1]
+    for column in (ids, times):
+        after = (column[1:] > column[:-1]) | ((column[1:] == column[:-1]) & after)
+    return bool(after.all())
 
 
 def _begins(ids: Int64Array, times: Int64Array) -> Int64Array:
