@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import eventide
+from eventide.engines.local import joining
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(
@@ -30,6 +31,7 @@ ENGINE_LIBRARIES = ("apache_beam", "pyflink", "pyspark")
 def test_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EVENTIDE_LOG", str(tmp_path / "log"))
+    monkeypatch.setattr(joining, "_ROWS", 16_384)
     try:
         module = importlib.import_module(name)
     except ImportError as error:

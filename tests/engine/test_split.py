@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eventide as ev
@@ -63,6 +63,7 @@ def flow(table: pa.Table, chunk: int) -> tuple[ev.Stream, ev.Stream]:
     nulls=st.booleans(),
     batch=st.integers(1, 200),
 )
+@settings(max_examples=80)
 def test_windows_and_late_rows_do_not_depend_on_threads(
     rows: int, chunk: int, seed: int, lanes: int, nulls: bool, batch: int
 ) -> None:
