@@ -43,7 +43,7 @@ class Parts(Generic[T]):
         self.count = self._open = len(self._waiting)
         self._done = threading.Condition()
         self.over = False
-        """Whether nobody wants more of it: it has been finished, taken back or dropped."""
+        """Whether it waits for its turn no more: that has come, or it was taken back or dropped."""
 
     @property
     def waiting(self) -> bool:
@@ -79,7 +79,6 @@ class Parts(Generic[T]):
         meanwhile
             Called again and again instead of waiting, until it says that there was nothing to do.
         """
-        self.over = True
         self.drain()
         while meanwhile is not None and self._open and meanwhile():
             pass

@@ -31,9 +31,9 @@ def walk_loop(
     """Add the values of the leaves that rows come to, tree after tree; `columns` has a row for each feature.
 
     A block of rows goes down a tree level by level: the rows do not wait for each other's loads, and the compiler does
-    several at a time, as everything it looks up has 32 bits (`threshold` has the type of `columns`). `place` says
-    where the values of a node's feature begin in a block. At a leaf a row stays, as a leaf is its
-    own child and nothing is above its threshold.
+    several at a time: what single precision looks up has 32 bits (`threshold` has the type of `columns`). `place` says
+    where the values of a node's feature begin in a block. At a leaf a row stays, as a leaf is its own child and nothing
+    is above its threshold.
     """
     at = np.zeros(BLOCK, np.uint32)  # numbers without a sign: none could count from the end of an array
     sums = np.zeros(BLOCK)
