@@ -235,3 +235,28 @@ def test_nothing_happens_while_it_is_frozen(tmp_path: Path) -> None:
             assert not [o for o in recorder.trace if isinstance(o, Synced)]
         other.join()
         assert [o for o in recorder.trace if isinstance(o, Synced)]
+
+
+def test_a_thread_that_stores_through_a_map_while_all_is_verified_is_no_gap(tmp_path: Path) -> None:
+    path = tmp_path / "head"
+    path.write_bytes(bytes(64))
+    stop = threading.Event()
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 64) as head:
+
+        def store() -> None:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                head[8:16] = number.to_bytes(8, "little")
+
+        with Recorder(tmp_path) as recorder:
+            other = threading.Thread(target=store)
+            other.start()
+            try:
+                for _ in range(20):
+                    recorder.verify()
+            finally:
+                stop.set()
+                other.join()
+        recorder.verify()
+        assert replayed(recorder.trace)["head"] == bytes(head)
