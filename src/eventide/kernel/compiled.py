@@ -15,6 +15,8 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from eventide.kernel.sources import source_stamp
+
 __all__ = ["compiled", "have_compiler"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -53,4 +55,8 @@ def compiled(function: F) -> F:
     """
     import numba
 
-    return cast("F", numba.njit(nogil=True, cache=True)(function))
+    made = numba.njit(nogil=True, cache=True)(function)
+    # Numba looks at the file of the function alone, and would go on with loops and constants of another version.
+    kept = made._cache._cache_file
+    kept._source_stamp = (kept._source_stamp, source_stamp(function.__module__))
+    return cast("F", made)

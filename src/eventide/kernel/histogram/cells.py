@@ -103,16 +103,26 @@ class ScaledCells:
         As those of `TimeCells`; the last cell is that of `BAD`.
     edges
         How many there are.
+    window
+        Units that a scaled time and an edge are apart at least, where their order is certain.
     """
 
     scale: float
     shift: int
     words: Int32Array = field(repr=False)
     edges: int
+    window: int = WINDOW
 
 
-def scaled_cells(edges: Float64Array) -> ScaledCells | None:
+def scaled_cells(edges: Float64Array, *, window: int = WINDOW) -> ScaledCells | None:
     """Return cells for positive edges, ascending, or None where there are too many.
+
+    Parameters
+    ----------
+    edges
+        The edges.
+    window
+        As of `ScaledCells`; more than `WINDOW` where constants are rounded to fewer bits.
 
     Examples
     --------
@@ -126,11 +136,11 @@ def scaled_cells(edges: Float64Array) -> ScaledCells | None:
     numbers = np.floor(edges * scale).astype(np.int64)
     for cells in (_CELLS, 2 * _CELLS, _MOST_CELLS):
         shift = BAD.bit_length() - cells.bit_length()
-        words = _words(numbers, shift, cells + 1, window=WINDOW)
+        words = _words(numbers, shift, cells + 1, window=window)
         if _several(words, shift) * _RARE <= words.size:
             break
     words[-1] = (1 << shift + 1) - 1
-    return ScaledCells(scale, shift, words, edges.size)
+    return ScaledCells(scale, shift, words, edges.size, window)
 
 
 def _words(numbers: Int64Array, shift: int, cells: int, *, window: int) -> Int32Array:

@@ -11,20 +11,25 @@ from typing import Any
 import numpy as np
 
 from eventide.kernel.compiled import compiled
-from eventide.kernel.histogram.cells import BAD, WINDOW
+from eventide.kernel.histogram.cells import BAD
 
 __all__ = [
     "count_rows",
     "count_scaled",
     "count_times",
+    "gather_constants",
+    "look_rows",
     "number_pixels",
     "number_times",
     "reach",
     "scale_times",
+    "take_words",
+    "unpack_constants",
+    "unpack_rows",
 ]
 
 _LAST, _BAD = np.float32(BAD - 1), np.float32(BAD)
-_SPAN = 2 * WINDOW + 1
+_NAN = np.uint32(0x7FC00000)
 
 
 @compiled
@@ -47,13 +52,51 @@ def number_times(time: Any, out: Any, start: int, most: int) -> None:
 
 
 @compiled
-def scale_times(numbers: Any, time: Any, constants: Any, u: Any, out: Any, scale: float) -> None:
-    """Write the number of each time, scaled by the constant of its pixel."""
+def gather_constants(numbers: Any, constants: Any, out: Any) -> None:
+    """Write the constant of each pixel."""
     for i in range(numbers.size):
-        u[i] = constants[np.uint64(np.uint32(numbers[i]))]
+        out[i] = constants[np.uint64(np.uint32(numbers[i]))]
+
+
+@compiled
+def look_rows(numbers: Any, rows: Any, out: Any) -> None:
+    """Write the row of each pixel."""
+    for i in range(numbers.size):
+        out[i] = np.int32(rows[np.uint64(np.uint32(numbers[i]))])
+
+
+@compiled
+def take_words(pixel: Any, first: int, words: Any, out: Any) -> None:
+    """Write the word of each pixel; the last one is for those that there is none for."""
+    start, last = np.int64(first), np.uint64(words.size - 1)
+    for i in range(pixel.size):
+        at = np.uint64(np.int64(pixel[i]) - start)
+        out[i] = words[at if at < last else last]
+
+
+@compiled
+def unpack_constants(words: Any, shift: int, mask: int, dropped: int, base: int, out: Any) -> None:
+    """Write the bits of the constants that are in words; see `packed`."""
+    by, all_, more, low, none = np.uint64(shift), np.uint32(mask), np.uint32(dropped), np.uint32(base), np.uint32(0)
+    for i in range(words.size):
+        k = np.uint32(np.uint32(words[i] >> by) & all_)
+        out[i] = np.uint32(np.uint32(k << more) + low) if k != none else _NAN
+
+
+@compiled
+def unpack_rows(words: Any, shift: int, mask: int, out: Any) -> None:
+    """Write the rows that are in words."""
+    by, all_ = np.uint64(shift), np.uint32(mask)
+    for i in range(words.size):
+        out[i] = np.int32(np.uint32(words[i] >> by) & all_)
+
+
+@compiled
+def scale_times(constants: Any, time: Any, out: Any, scale: float) -> None:
+    """Write the number of each time, scaled by the constant of its pixel."""
     by, none = np.float32(scale), np.float32(0)
     for i in range(time.size):
-        v: Any = np.float32(np.float32(u[i] * np.float32(time[i])) * by)
+        v: Any = np.float32(np.float32(constants[i] * np.float32(time[i])) * by)
         w = v if v < _LAST else _LAST
         out[i] = np.uint32(np.int32(w if v >= none else _BAD))  # NaN is not
 
@@ -82,7 +125,7 @@ def reach(numbers: Any, words: Any, shift: int, window: int, out: Any) -> None:
     """
     _look(numbers, words, shift, out)
     mask, all_, by = np.int32((1 << shift) - 1), np.int32((1 << (shift + 1)) - 1), np.int32(shift + 1)
-    wide, span = np.int32(window), np.uint32(_SPAN if window else 0)
+    wide, span = np.int32(window), np.uint32(2 * window + 1 if window else 0)
     for i in range(numbers.size):
         word = out[i]
         edge = np.int32(word & all_)
@@ -116,24 +159,22 @@ def count_times(reaches: Any, time: Any, reached: Any, counts: Any) -> None:
 
 
 @compiled
-def count_rows(reaches: Any, time: Any, reached: Any, numbers: Any, rows: Any, width: int, counts: Any) -> None:
+def count_rows(reaches: Any, time: Any, reached: Any, rows: Any, width: int, counts: Any) -> None:
     """Count times by the row of their pixel and the number of edges reached."""
     by = np.uint64(width)
     for i in range(reaches.size):
         k = np.int64(reaches[i])
         if k < 0:
             k = _search(np.int64(time[i]), reached)
-        row = np.uint64(rows[np.uint64(np.uint32(numbers[i]))])
-        counts[row * by + np.uint64(k)] += np.uint32(1)
+        counts[np.uint64(np.uint32(rows[i])) * by + np.uint64(k)] += np.uint32(1)
 
 
 @compiled
-def count_scaled(reaches: Any, pixel: Any, time: Any, left: Any, counts: Any) -> Any:
+def count_scaled(reaches: Any, pixel: Any, time: Any, left: Any, many: int, counts: Any) -> Any:
     """Count scaled times by the number of edges below, in four copies: many in one bin would wait for one another.
 
-    Events that are unsure are written to `left`; returned is how many.
+    Events that are unsure are written to `left`, behind as many as are there; returned is how many there are now.
     """
-    many = 0
     slots = np.uint64(counts.size // 4)
     for i in range(reaches.size):
         k = np.int64(reaches[i])

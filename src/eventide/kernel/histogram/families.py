@@ -43,14 +43,17 @@ class Family:
         The first pixel of the constants.
     constants
         float32, for each pixel and for unknown ones; NaN where the steps of the products have to find the bin.
+    edges
+        Of all products, as scaled times, ascending.
     cells
-        Over the edges of all products, as scaled times.
+        Over the edges.
     shares
         For each product which counter of it (`HEAD` and bin) each interval belongs to, int32.
     """
 
     first: int
     constants: Float32Array
+    edges: Float64Array
     cells: ScaledCells
     shares: dict[str, Int32Array]
 
@@ -172,7 +175,7 @@ def _family(group: list[_Member]) -> Family | None:
     if cells is None or not (every[0] > _LEAST and every[-1] < _MOST):
         return None
     shares = {m.name: _share(m, bounds[id(m)], every) for m in group}
-    return Family(source.first, np.append(scale, np.nan).astype(np.float32), cells, shares)
+    return Family(source.first, np.append(scale, np.nan).astype(np.float32), every, cells, shares)
 
 
 def _share(member: _Member, bounds: Float64Array, every: Float64Array) -> Int32Array:

@@ -13,16 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from eventide.kernel.histogram.axes import Axis, Edges, Pixels, axis_columns
+from eventide.kernel.histogram.cells import WINDOW, scaled_cells
 from eventide.kernel.histogram.codes import MASKED, UNKNOWN
 from eventide.kernel.histogram.counters import Layout, layout_of
 from eventide.kernel.histogram.families import Family, families_of, plain_calibration
+from eventide.kernel.histogram.packed import Field, packed_of
 from eventide.kernel.histogram.pages import zeros
 from eventide.kernel.histogram.place import loops_of
 from eventide.kernel.histogram.products import Product
 from eventide.kernel.histogram.search import search_of
 from eventide.kernel.histogram.stage import Stage, stage_of
 from eventide.kernel.histogram.steps import (
-    BACK,
+    AT_ONCE,
     COMBINE,
     COUNT,
     COUNT_PIXELS,
@@ -31,6 +33,8 @@ from eventide.kernel.histogram.steps import (
     DIVIDED,
     FAMILY,
     FOUR,
+    GATHER,
+    LOOK_ROWS,
     NUMBERS,
     OVER,
     PIXEL,
@@ -43,6 +47,9 @@ from eventide.kernel.histogram.steps import (
     TIME,
     TOGETHER,
     UNDER,
+    UNPACK,
+    UNPACK_ROWS,
+    WORDS,
 )
 from eventide.kernel.histogram.values import Calibrated, Column, Ratio, Scaled
 
@@ -53,7 +60,10 @@ Int32Array = npt.NDArray[np.int32]
 Memory = dict[str, tuple[Array, Array]]
 
 _WIDTH = 17
-_TABLES = {"doubles": np.float64, "ints": np.int32, "singles": np.float32, "shorts": np.int16, "longs": np.int64}
+_TABLES = {
+    "doubles": np.float64, "ints": np.int32, "singles": np.float32, "shorts": np.int16, "longs": np.int64,
+    "words": np.uint64,
+}  # fmt: skip
 _LARGEST = 1 << 30
 
 
@@ -86,29 +96,43 @@ class Program:
         self._number_of: dict[tuple[int, int], int] = {}
         self._tables = self._side_by_side(products)
         self._shared: list[tuple[slice, int, dict[str, Int32Array]]] = []
+        self._groups: list[tuple[int, int, int]] = []
         stage = stage_of(products, time)
-        groups = [0]
+        families = families_of(products) if time != pixel else []
+        packed = packed_of(stage, families)
+        together = 0 if packed is None else len(packed.constants)
+        if packed is not None:
+            self._step([WORDS, 0, packed.first, self._keep("words", packed.words), packed.words.size])
         if stage is not None:
-            self._add_stage(stage)
-            groups.append(self._end_group())
-        for family in families_of(products) if time != pixel else ():
-            self._add_family(family, products)
-            groups.append(self._end_group())
+            self._add_stage(stage, packed.rows if packed is not None else None)
+        for number, family in enumerate(families):
+            if number >= together:  # tables of a group stay in the cache
+                self._end_group()
+            self._add_family(number, family, packed.constants[number] if packed and number < together else None)
+        self._end_group()
+        for number, family in enumerate(families):
+            for name in family.shares:
+                self._add(name, products[name])
+            self._end_group(of=number)
         elsewhere = {name for _, _, shares in self._shared for name in shares}
         for name, each in products.items():
             if name not in elsewhere:
                 self._add(name, each)
-        groups.append(self._end_group())
+        self._end_group()
         steps = np.array([s + [0] * (_WIDTH - len(s)) for s in self._steps], np.int64)
         tables = [np.concatenate(self._kept[name]).astype(kind, copy=False) for name, kind in _TABLES.items()]
         self._kept = {}
-        self._arrays = (np.array(groups), steps, np.array(self._numbers, np.float64), *tables)
+        self._arrays = (np.array(self._groups).reshape(-1, 3), steps, np.array(self._numbers, np.float64), *tables)
+        constants = np.empty(TOGETHER, np.float32)
         self._scratch = (
             np.empty((self._rooms, TOGETHER), np.int32),
             np.empty((3, TOGETHER)),
-            np.empty(TOGETHER, np.float32),
+            constants,
+            constants.view(np.uint32),
             np.empty(TOGETHER, np.uint32),
-            np.empty((2, TOGETHER), np.int32),
+            np.empty(TOGETHER, np.uint64),
+            np.empty((len(families), 2, AT_ONCE), np.int32),
+            np.zeros(len(families), np.int64),
         )
 
     # -- making it
@@ -134,7 +158,7 @@ class Program:
         self._shared.append((slice(begin, begin + size), copies, shares))
         return [begin, size]
 
-    def _add_stage(self, stage: Stage) -> None:
+    def _add_stage(self, stage: Stage, packed: Field | None) -> None:
         cells, room = stage.cells, self._new_room()
         words = self._keep("ints", cells.words)
         self._step([REACH, room, cells.start, cells.most, cells.shift, words, cells.words.size])
@@ -143,34 +167,37 @@ class Program:
         if not stage.table.size:
             self._step([COUNT_TIMES, *count])
             return
-        at = self._numbers_of(stage.first, stage.table.size - 1)
-        rows = self._keep("shorts", stage.table.astype(np.int16))
-        self._step([COUNT_ROWS, *count, at, rows, stage.table.size, stage.width])
+        rows = self._new_room()
+        if packed is not None:
+            self._step([UNPACK_ROWS, rows, packed.shift, packed.mask])
+        else:
+            at = self._numbers_of(stage.first, stage.table.size - 1)
+            self._step([LOOK_ROWS, rows, at, self._keep("shorts", stage.table.astype(np.int16)), stage.table.size])
+        self._step([COUNT_ROWS, *count, rows, stage.width])
 
-    def _add_family(self, family: Family, products: Mapping[str, Product]) -> None:
+    def _add_family(self, number: int, family: Family, packed: Field | None) -> None:
+        """Count a family; what it leaves is for the steps of its products, in a group of their own."""
         cells, constants = family.cells, family.constants
-        at = self._numbers_of(family.first, constants.size - 1)
-        tables = [
-            self._keep("singles", constants),
-            constants.size,
-            cells.shift,
-            self._keep("ints", cells.words),
-            cells.words.size,
-            *self._share(cells.edges + 1, 4, family.shares),
-        ]
-        step = [FAMILY, self._new_room(), at, *tables]
-        self._step(step, (cells.scale,))
-        before, outside, self._room_of = len(self._steps), self._room_of, {}  # what is found here is of few events
-        for name in family.shares:
-            self._add(name, products[name])
-        self._room_of = outside
-        step.append(len(self._steps) - before)
-        self._step([BACK, 0])
+        if packed is None:
+            at = self._numbers_of(family.first, constants.size - 1)
+            self._step([GATHER, 0, at, self._keep("singles", constants), constants.size])
+        else:
+            self._step([UNPACK, 0, packed.shift, packed.mask, packed.dropped, packed.base])
+            if packed.dropped:
+                # Rounded by half of the last bit that is kept.
+                wider = scaled_cells(family.edges, window=WINDOW + (1 << packed.dropped))
+                assert wider is not None  # as before: that depends on how many edges there are
+                cells = wider
+        words = [cells.shift, self._keep("ints", cells.words), cells.words.size]
+        own = self._share(cells.edges + 1, 4, family.shares)
+        self._step([FAMILY, self._new_room(), number, *words, *own, cells.window], (cells.scale,))
 
-    def _end_group(self) -> int:
-        """Return where a group of steps ends; what it has found is not there for the next."""
+    def _end_group(self, *, of: int = -1) -> None:
+        """End a group of steps, for all events or for those that a family leaves; the next one begins anew."""
+        begin = self._groups[-1][1] if self._groups else 0
+        if len(self._steps) > begin:
+            self._groups.append((begin, len(self._steps), of))
         self._room_of, self._number_of = {}, {}
-        return len(self._steps)
 
     def _numbers_of(self, first: int, size: int) -> int:
         """Return where the numbers of pixels in a table will be."""

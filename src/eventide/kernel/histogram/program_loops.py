@@ -13,12 +13,10 @@ import numpy as np
 from eventide.kernel.compiled import compiled
 from eventide.kernel.histogram import cells_loops as by_cells
 from eventide.kernel.histogram import place_loops as place
-from eventide.kernel.histogram.cells import WINDOW
 from eventide.kernel.histogram.codes import HEAD, MASKED, NAN, UNKNOWN
 from eventide.kernel.histogram.counters_loops import combine, count, count_pixels, count_spread
 from eventide.kernel.histogram.steps import (
     AT_ONCE,
-    BACK,
     COMBINE,
     COUNT,
     COUNT_PIXELS,
@@ -27,6 +25,8 @@ from eventide.kernel.histogram.steps import (
     DIVIDED,
     FAMILY,
     FOUR,
+    GATHER,
+    LOOK_ROWS,
     NUMBERS,
     OVER,
     PIXEL,
@@ -38,6 +38,9 @@ from eventide.kernel.histogram.steps import (
     SQUARED,
     TIME,
     TOGETHER,
+    UNPACK,
+    UNPACK_ROWS,
+    WORDS,
 )
 
 __all__ = ["run", "share"]
@@ -56,6 +59,8 @@ _pixels, _rows = place.place_pixels, place.place_rows
 _number_pixels, _number_times, _scale = by_cells.number_pixels, by_cells.number_times, by_cells.scale_times
 _reach, _count_scaled = by_cells.reach, by_cells.count_scaled
 _count_times, _count_rows = by_cells.count_times, by_cells.count_rows
+_gather_constants, _look_rows = by_cells.gather_constants, by_cells.look_rows
+_take_words, _unpack_constants, _unpack_rows = by_cells.take_words, by_cells.unpack_constants, by_cells.unpack_rows
 
 
 @compiled
@@ -155,10 +160,81 @@ def _mark(codes: Any, shift: int, changed: Any) -> None:
 
 
 @compiled
+def _steps(
+    p: Any, t: Any, first: int, last: int, steps: Any, numbers: Any,
+    doubles: Any, ints: Any, singles: Any, shorts: Any, longs: Any, words: Any,
+    codes: Any, rooms: Any, constants: Any, bits: Any, units: Any, taken: Any, left: Any, many: Any,
+    counts: Any, changed: Any,
+) -> None:  # fmt: skip
+    """Take at most `TOGETHER` events through some steps."""
+    size = p.size
+    for k in range(first, last):
+        s = steps[k]
+        what, out = s[0], codes[s[1], :size]
+        if what == SEARCH:
+            kind, begin = s[2], s[3]
+            if kind == TIME:
+                _search(t, out, s, numbers[k], doubles, ints)
+            elif kind == PIXEL:
+                _search(p, out, s, numbers[k], doubles, ints)
+            else:
+                table = doubles[s[4] : s[4] + s[5]]
+                _convert(kind, p, t, rooms, begin, table, s[15], s[16])
+                _search(rooms[0, :size], out, s, numbers[k], doubles, ints)
+                _tell(p, out, begin, table, s[15], s[16])
+        elif what == PIXELS:
+            _pixels(p, out, s[3], s[5])
+        elif what == ROWS:
+            _rows(p, out, s[3], ints[s[4] : s[4] + s[5]])
+        elif what == COMBINE:
+            combine(codes[s[2], :size], codes[s[3], :size], s[4], out)
+        elif what == NUMBERS:
+            _number_pixels(p, out, s[2], s[3])
+        elif what == WORDS:
+            _take_words(p, s[2], words[s[3] : s[3] + s[4]], taken[:size])
+        elif what == REACH:
+            _number_times(t, units[:size], s[2], s[3])
+            _reach(units[:size], ints[s[5] : s[5] + s[6]], s[4], 0, out)
+        elif what == COUNT_TIMES:
+            _count_times(out, t, longs[s[2] : s[2] + s[3]], counts[s[4] : s[4] + s[5]])
+        elif what == LOOK_ROWS:
+            _look_rows(codes[s[2], :size], shorts[s[3] : s[3] + s[4]], out)
+        elif what == UNPACK_ROWS:
+            _unpack_rows(taken[:size], s[2], s[3], out)
+        elif what == COUNT_ROWS:
+            reached, own = longs[s[2] : s[2] + s[3]], counts[s[4] : s[4] + s[5]]
+            _count_rows(out, t, reached, codes[s[6], :size], s[7], own)
+        elif what == GATHER:
+            _gather_constants(codes[s[2], :size], singles[s[3] : s[3] + s[4]], constants[:size])
+        elif what == UNPACK:
+            _unpack_constants(taken[:size], s[2], s[3], s[4], s[5], bits[:size])
+        elif what == FAMILY:
+            f = s[2]
+            _scale(constants[:size], t, units[:size], numbers[k][0])
+            _reach(units[:size], ints[s[4] : s[4] + s[5]], s[3], s[8], out)
+            many[f] = _count_scaled(out, p, t, left[f], many[f], counts[s[6] : s[6] + s[7]])
+        elif what == COUNT_PIXELS:
+            count_pixels(p, s[2], s[3], counts[s[4] : s[4] + s[3] + _HEAD])
+            changed[s[5]] = 1
+        elif what == COUNT:
+            copies, slots = s[2], s[3]
+            own = counts[s[4] : s[4] + copies * slots]
+            if copies > 1:
+                count_spread(out, own.reshape(4, slots))
+            else:
+                count(out, own)
+            if s[6] == 1:
+                changed[s[5]] = 1
+            else:
+                _mark(out, s[7], changed[s[5] : s[5] + s[6]])
+
+
+@compiled
 def run(
     pixel: Any, time: Any, groups: Any, steps: Any, numbers: Any,
-    doubles: Any, ints: Any, singles: Any, shorts: Any, longs: Any,
-    codes: Any, rooms: Any, scaled: Any, units: Any, left: Any, counts: Any, changed: Any,
+    doubles: Any, ints: Any, singles: Any, shorts: Any, longs: Any, words: Any,
+    codes: Any, rooms: Any, constants: Any, bits: Any, units: Any, taken: Any, left: Any, many: Any,
+    counts: Any, changed: Any,
 ) -> Any:  # fmt: skip
     """Count events into all products of a program.
 
@@ -167,80 +243,39 @@ def run(
     pixel, time
         int32.
     groups, steps, numbers
-        The program, a row for each step, and where groups of steps begin and end; see `program`.
-    doubles, ints, singles, shorts, longs
+        The program, a row for each step; and for each group of steps where it begins, where it ends, and whether it is
+        for all events (-1) or for those that a family has left (its number); see `program`.
+    doubles, ints, singles, shorts, longs, words
         Its tables.
-    codes, rooms, scaled, units, left
-        Memory for `TOGETHER` events: int32 (places, TOGETHER), float64 (3, TOGETHER), float32, uint32, and int32
-        (2, TOGETHER).
+    codes, rooms, constants, bits, units, taken
+        Memory for `TOGETHER` events: int32 (places, TOGETHER), float64 (3, TOGETHER), float32, the same memory as
+        uint32, uint32, and uint64.
+    left, many
+        Memory for what families leave, int32 (families, 2, AT_ONCE), and how many events there are, zeros.
     counts, changed
         The counters of all products, and whether their blocks have changed.
     """
     total = np.int32(0)
     for start in range(0, pixel.size, AT_ONCE):
         stop = min(start + AT_ONCE, pixel.size)
-        for group in range(groups.size - 1):
-            for begin in range(start, stop, TOGETHER):
-                # All lines of memory of the next events are asked for at once; each step would wait for every page.
-                for i in range(begin + TOGETHER, min(begin + 2 * TOGETHER, stop) if group == 0 else 0, _LINE):
-                    total ^= pixel[i] ^ time[i]
-                p, t = pixel[begin : begin + TOGETHER], time[begin : begin + TOGETHER]
-                size = p.size
-                k = groups[group]
-                while k < groups[group + 1]:
-                    s = steps[k]
-                    what, out = s[0], codes[s[1], :size]
-                    if what == SEARCH:
-                        kind, first = s[2], s[3]
-                        if kind == TIME:
-                            _search(t, out, s, numbers[k], doubles, ints)
-                        elif kind == PIXEL:
-                            _search(p, out, s, numbers[k], doubles, ints)
-                        else:
-                            table = doubles[s[4] : s[4] + s[5]]
-                            _convert(kind, p, t, rooms, first, table, s[15], s[16])
-                            _search(rooms[0, :size], out, s, numbers[k], doubles, ints)
-                            _tell(p, out, first, table, s[15], s[16])
-                    elif what == PIXELS:
-                        _pixels(p, out, s[3], s[5])
-                    elif what == ROWS:
-                        _rows(p, out, s[3], ints[s[4] : s[4] + s[5]])
-                    elif what == COMBINE:
-                        combine(codes[s[2], :size], codes[s[3], :size], s[4], out)
-                    elif what == NUMBERS:
-                        _number_pixels(p, out, s[2], s[3])
-                    elif what == REACH:
-                        _number_times(t, units[:size], s[2], s[3])
-                        _reach(units[:size], ints[s[5] : s[5] + s[6]], s[4], 0, out)
-                    elif what == COUNT_TIMES:
-                        _count_times(out, t, longs[s[2] : s[2] + s[3]], counts[s[4] : s[4] + s[5]])
-                    elif what == COUNT_ROWS:
-                        reached, own = longs[s[2] : s[2] + s[3]], counts[s[4] : s[4] + s[5]]
-                        _count_rows(out, t, reached, codes[s[6], :size], shorts[s[7] : s[7] + s[8]], s[9], own)
-                    elif what == FAMILY:
-                        constants = singles[s[3] : s[3] + s[4]]
-                        _scale(codes[s[2], :size], t, constants, scaled[:size], units[:size], numbers[k][0])
-                        _reach(units[:size], ints[s[6] : s[6] + s[7]], s[5], WINDOW, out)
-                        size = _count_scaled(out, p, t, left, counts[s[8] : s[8] + s[9]])
-                        if size == 0:
-                            k += s[10]
-                        p, t = left[0, :size], left[1, :size]
-                    elif what == COUNT_PIXELS:
-                        count_pixels(p, s[2], s[3], counts[s[4] : s[4] + s[3] + _HEAD])
-                        changed[s[5]] = 1
-                    elif what == COUNT:
-                        copies, slots = s[2], s[3]
-                        own = counts[s[4] : s[4] + copies * slots]
-                        if copies > 1:
-                            count_spread(out, own.reshape(4, slots))
-                        else:
-                            count(out, own)
-                        if s[6] == 1:
-                            changed[s[5]] = 1
-                        else:
-                            _mark(out, s[7], changed[s[5] : s[5] + s[6]])
-                    if what == BACK:
-                        p, t = pixel[begin : begin + TOGETHER], time[begin : begin + TOGETHER]
-                        size = p.size
-                    k += 1
+        for group in range(groups.shape[0]):
+            first, last, of = groups[group]
+            if of < 0:
+                for begin in range(start, stop, TOGETHER):
+                    # All lines of memory of the next events are asked for at once; a step would wait for every page.
+                    for i in range(begin + TOGETHER, min(begin + 2 * TOGETHER, stop) if group == 0 else 0, _LINE):
+                        total ^= pixel[i] ^ time[i]
+                    p, t = pixel[begin : min(begin + TOGETHER, stop)], time[begin : min(begin + TOGETHER, stop)]
+                    _steps(
+                        p, t, first, last, steps, numbers, doubles, ints, singles, shorts, longs, words,
+                        codes, rooms, constants, bits, units, taken, left, many, counts, changed,
+                    )  # fmt: skip
+                continue
+            end, many[of] = many[of], 0
+            for begin in range(0, end, TOGETHER):
+                p, t = left[of, 0, begin : min(begin + TOGETHER, end)], left[of, 1, begin : min(begin + TOGETHER, end)]
+                _steps(
+                    p, t, first, last, steps, numbers, doubles, ints, singles, shorts, longs, words,
+                    codes, rooms, constants, bits, units, taken, left, many, counts, changed,
+                )  # fmt: skip
     return total

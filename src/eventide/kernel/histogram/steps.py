@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = [
     "AT_ONCE",
-    "BACK",
     "COMBINE",
     "COUNT",
     "COUNT_PIXELS",
@@ -13,6 +12,8 @@ __all__ = [
     "DIVIDED",
     "FAMILY",
     "FOUR",
+    "GATHER",
+    "LOOK_ROWS",
     "NUMBERS",
     "OVER",
     "PIXEL",
@@ -25,17 +26,20 @@ __all__ = [
     "TIME",
     "TOGETHER",
     "UNDER",
+    "UNPACK",
+    "UNPACK_ROWS",
+    "WORDS",
 ]
 
 SEARCH, PIXELS, ROWS, COMBINE, COUNT = 0, 1, 2, 3, 4
 """Find bins; number pixels; look rows up; put two axes together; count."""
 
-NUMBERS, REACH, COUNT_TIMES, COUNT_ROWS, FAMILY, BACK = 5, 6, 7, 8, 9, 10
-"""Number pixels for tables; find how many edges times reach; count by that, or by row and that; count a family, and go
-on with the events that it leaves, up to where it is back to all."""
+NUMBERS, REACH, COUNT_TIMES, COUNT_ROWS, FAMILY, COUNT_PIXELS = 5, 6, 7, 8, 9, 10
+"""Number pixels for tables; find how many edges times reach; count by that, or by row and that; count a family, and
+leave the events that it is not sure of; count an image."""
 
-COUNT_PIXELS = 11
-"""Count an image."""
+GATHER, LOOK_ROWS, WORDS, UNPACK, UNPACK_ROWS = 11, 12, 13, 14, 15
+"""Take constants, or rows, from tables of their own; take words that have both, and constants or rows out of these."""
 
 TIME, PIXEL, SCALED, UNDER, SQUARED, DIVIDED, FOUR, OVER = 0, 1, 2, 3, 4, 5, 6, 7
 """Values: a column; constant * time; constant / time, or its square; time / constant; a calibration of four terms; one
