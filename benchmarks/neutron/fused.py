@@ -1,14 +1,14 @@
-"""Ten products, and six, from one reading beside one of them: pulses from the durable log, exactly once.
+"""Ten products, and six, from one decoding beside one of them: messages from the durable log, exactly once.
 
     python benchmarks/neutron/fused.py [--seconds 5] [--rate 1e7] [--repeat 9]
 
 The ten are those of ``histogram.py``: spectra, an image, eight regions, a monitor, banks, wavelength, Q, d-spacing; six
 of them are one spectrum, image, regions, monitor, Q, d-spacing. They, and the spectrum of 100 bins alone, are counted
-from simulated pulses of SANS2D (122,880 pixels), published every second of event time into a topic of the log, with
-checkpoints. Each product is compared with what it is alone. A figure is processor time of the whole process for an
-event, of a longer run minus that of one of a fifth of its length, the least of all turns of each: what else runs on a
-machine only adds. What products cost without reading (arrays in memory) is in ``histogram.py``. The last line is one
-JSON object.
+from messages of ev44 with simulated pulses of SANS2D (122,880 pixels): read from a topic of the log, decoded, counted,
+published every second of event time into another topic, with checkpoints. Each product is compared with what it is
+alone. A figure is processor time of the whole process for an event, of a longer run minus that of one of a fifth of its
+length, the least of all turns of each: what else runs on a machine only adds. What products cost without reading and
+decoding (arrays in memory) is in ``histogram.py``. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -33,9 +33,12 @@ if not __package__:  # run as a file: find the package beside it
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from benchmarks.neutron.histogram import SIX, ten
-from benchmarks.neutron.live import write
 
-from eventide.apps.neutron.instruments import instrument
+from eventide.apps.neutron.instruments import Instrument, instrument
+from eventide.apps.neutron.messages import encode
+from eventide.apps.neutron.pipeline import read_in
+from eventide.apps.neutron.schema import MESSAGES
+from eventide.apps.neutron.simulate import Beam
 from eventide.kernel.histogram.columns import rows_where
 from eventide.log import Log
 
@@ -48,10 +51,23 @@ def with_pixels(batch: pa.RecordBatch) -> pa.RecordBatch:
     return rows_where(batch, batch["pixel_id"].is_valid().to_numpy(zero_copy_only=False))
 
 
+def write(root: Path, one: Instrument, rate: float, seconds: int) -> int:
+    """Write the messages of some seconds of pulses; return how many events they have."""
+    beam, events = Beam(one, rate=rate, seed=7, start=1_700_000_000_000_000_000), 0
+    with Log(root, fsync="os") as log:
+        log.create_topic("messages", MESSAGES, event_time=MESSAGES.names[0])
+        for batch in beam.batches(seconds):
+            events += len(batch["time_of_flight"].flatten())
+            for begin in range(0, batch.num_rows, len(beam.sources)):
+                log.append("messages", encode(batch.slice(begin, len(beam.sources)), "ev44"))
+    return events
+
+
 def run(root: Path, products: dict[str, Any]) -> float:
-    """Count a log's pulses into products; return seconds of the processor."""
+    """Count a log's messages into products; return seconds of the processor."""
     with tempfile.TemporaryDirectory(dir=root.parent) as folder:
-        pulses = ev.read("log://pulses", log=str(root), follow=False).event_time("event_time", lateness="1s")
+        messages = ev.read("log://messages", log=str(root), follow=False)
+        pulses = read_in(messages, form="ev44").pulses.event_time("event_time", lateness="1s")
         banks = pulses.map_batches(with_pixels, name="banks")
         found = ev.op.histogram(banks, products=products, every="1s").write("log://found", log=str(root))
         begin = time.process_time()
@@ -83,8 +99,7 @@ def main() -> int:
         logs, events = {}, {}
         for seconds in (options.seconds, max(1, options.seconds // 5)):
             logs[seconds] = Path(folder, str(seconds))
-            truth = write(logs[seconds], one, options.rate, seconds)
-            events[seconds] = truth.events + truth.monitors
+            events[seconds] = write(logs[seconds], one, options.rate, seconds)
         long, short = sorted(logs, reverse=True)
         run(logs[short], every)
         together = last(logs[short], len(every))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from eventide.kernel.compiled import have_compiler
 from eventide.kernel.histogram.axes import uniform
-from eventide.kernel.histogram.cells import BAD, WINDOW, scaled_cells, time_cells
+from eventide.kernel.histogram.cells import BAD, WINDOW, even_times, scaled_cells, time_cells
 from eventide.kernel.histogram.families import families_of
 from eventide.kernel.histogram.place import loops_of
 from eventide.kernel.histogram.products import checked
@@ -108,3 +108,33 @@ def test_there_are_no_cells_for_very_many_edges():
     many = np.arange(1.0, 6000.0)
     assert time_cells(many) is None
     assert scaled_cells(many) is None
+
+
+@given(
+    low=st.one_of(st.integers(-(2**31) + 2, 2**31 - 3).map(float), st.floats(-1e9, 1e9)),
+    step=st.one_of(st.integers(1, 10**6).map(float), st.floats(1, 1e7), st.sampled_from([1.0, 1.0 + 2**-40, 1e7 / 3])),
+    bins=st.integers(1, 4000),
+    seed=st.integers(0, 2**30),
+)
+def test_evenly_spaced_edges_are_reached_as_numpy_says(low, step, bins, seed):
+    """Edges as `uniform` makes them; every time next to an edge, and any others."""
+    bounds = np.linspace(low, low + step * bins, bins + 1)
+    even = even_times(bounds)
+    if even is None:
+        whole = low.is_integer() and step.is_integer()  # other edges may lie too near to whole numbers
+        assert bounds[0] <= LOW or bounds[-1] > HIGH or not whole
+        return
+    beside = np.add.outer(np.ceil(bounds), [-2, -1, 0, 1]).ravel()
+    others = np.random.default_rng(seed).integers(LOW, HIGH, 1000)
+    time = np.clip(np.concatenate([beside, others, [LOW, HIGH]]), LOW, HIGH).astype(np.int32)
+    found = np.empty(time.size, np.int32)
+    numbers = even.start, even.most, even.factor, even.offset, even.shift
+    loops_of("cells_loops").reach_evenly(time, *numbers, found)
+    assert np.array_equal(found, np.searchsorted(bounds, time, side="right"))
+
+
+@pytest.mark.parametrize(
+    "bounds", [[0.0, 1.0, 5.0], [0.0, 10.0, 20.0, 35.0], [1.0, 1.2, 1.4], [0.0], [-3e9, 0.0], [0.0, 3e9]]
+)
+def test_other_edges_are_not_evenly_spaced(bounds):
+    assert even_times(np.array(bounds)) is None

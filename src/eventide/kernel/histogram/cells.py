@@ -2,7 +2,9 @@
 
 A time is a whole number, and reaches an edge where it reaches the least whole number that does. Times are cut into
 cells of a power of two, and a table has for each cell how many edges its first time has reached, and where in it the
-next one lies. Cells with more edges are rare where there are enough cells; their times are searched.
+next one lies. Cells with more edges are rare where there are enough cells; their times are searched. Where edges are
+evenly spaced no table is needed: one multiplication says how many are reached, by numbers that were tried out at every
+edge.
 
 A time that is scaled by a constant of its pixel becomes a whole number too, in 32 bits, which is quick and off by a few
 units. An edge has a window that is wider than this error can be: beside all windows the number of edges below is
@@ -16,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BAD", "WINDOW", "ScaledCells", "TimeCells", "scaled_cells", "time_cells"]
+__all__ = ["BAD", "WINDOW", "EvenTimes", "ScaledCells", "TimeCells", "even_times", "scaled_cells", "time_cells"]
 
 Float64Array = npt.NDArray[np.float64]
 Int32Array = npt.NDArray[np.int32]
@@ -112,6 +114,58 @@ class ScaledCells:
     words: Int32Array = field(repr=False)
     edges: int
     window: int = WINDOW
+
+
+@dataclass(frozen=True, slots=True)
+class EvenTimes:
+    """How many of evenly spaced edges a time reaches: ``(number * factor + offset) >> shift``.
+
+    Parameters
+    ----------
+    start, most
+        The number of t is ``t - start``, from 0 to `most`.
+    factor, offset, shift
+        Whole numbers; the factor has 32 bits, and nothing that is computed more than 63.
+    """
+
+    start: int
+    most: int
+    factor: int
+    offset: int
+    shift: int
+
+
+def even_times(edges: Float64Array) -> EvenTimes | None:
+    """Return how evenly spaced edges are reached, or None where no such numbers are right for all times.
+
+    What is reached never falls as times grow. So it is right for all when, for each edge, it is for the first time that
+    reaches it and for the one before.
+
+    Examples
+    --------
+    >>> even = even_times(np.array([0.0, 2.5, 5.0]))
+    >>> [(t - even.start) * even.factor + even.offset >> even.shift for t in (-1, 0, 2, 3, 4, 5)]
+    [0, 1, 1, 2, 2, 3]
+    >>> even_times(np.array([0.0, 2.5, 9.0])) is None
+    True
+    """
+    if not 2 <= edges.size <= _MOST_EDGES or edges[0] <= _LOW or edges[-1] > _HIGH:
+        return None
+    step = float(edges[-1] - edges[0]) / (edges.size - 1)
+    if step < 1.0:
+        return None
+    shift = min(31 + int(np.log2(step)), 62 - int(edges.size + 1).bit_length())
+    reached: Int64Array = np.ceil(edges).astype(np.int64)
+    start = int(reached[0]) - 1
+    wanted = np.arange(1, edges.size + 1, dtype=np.int64) << shift
+    for off in (0, 1, -1):  # the factor is rounded, and edges lie between whole numbers
+        factor = min(round(2.0**shift / step) + off, (1 << 32) - 1)
+        least = max(int((wanted - (reached - start) * factor).max()), 0)
+        most = int((wanted - (reached - 1 - start) * factor).min()) - 1
+        if least <= most and least < 1 << shift:
+            offset = min((least + most) // 2, (1 << shift) - 1)
+            return EvenTimes(start, int(reached[-1]) - start, factor, offset, shift)
+    return None
 
 
 def scaled_cells(edges: Float64Array, *, window: int = WINDOW) -> ScaledCells | None:

@@ -22,6 +22,7 @@ __all__ = [
     "number_pixels",
     "number_times",
     "reach",
+    "reach_evenly",
     "scale_times",
     "take_words",
     "unpack_constants",
@@ -49,6 +50,17 @@ def number_times(time: Any, out: Any, start: int, most: int) -> None:
         x = np.int64(time[i]) - low
         x = x if x > np.int64(0) else np.int64(0)
         out[i] = np.uint32(x if x < high else high)
+
+
+@compiled
+def reach_evenly(time: Any, start: int, most: int, factor: int, offset: int, shift: int, out: Any) -> None:
+    """Write how many of evenly spaced edges each time has reached."""
+    low, high, none = np.int64(start), np.int64(most), np.int64(0)
+    by, add, down = np.uint64(np.uint32(factor)), np.uint64(offset), np.uint64(shift)
+    for i in range(time.size):
+        x = np.int64(time[i]) - low
+        x = x if x > none else none
+        out[i] = np.int32((np.uint64(np.uint32(x if x < high else high)) * by + add) >> down)
 
 
 @compiled

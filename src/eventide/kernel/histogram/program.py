@@ -40,6 +40,7 @@ from eventide.kernel.histogram.steps import (
     PIXEL,
     PIXELS,
     REACH,
+    REACH_EVENLY,
     ROWS,
     SCALED,
     SEARCH,
@@ -159,9 +160,12 @@ class Program:
         return [begin, size]
 
     def _add_stage(self, stage: Stage, packed: Field | None) -> None:
-        cells, room = stage.cells, self._new_room()
-        words = self._keep("ints", cells.words)
-        self._step([REACH, room, cells.start, cells.most, cells.shift, words, cells.words.size])
+        cells, even, room = stage.cells, stage.even, self._new_room()
+        if even is not None:
+            self._step([REACH_EVENLY, room, even.start, even.most, even.factor, even.offset, even.shift])
+        else:
+            words = self._keep("ints", cells.words)
+            self._step([REACH, room, cells.start, cells.most, cells.shift, words, cells.words.size])
         own = self._share(stage.slots, 1 if stage.table.size else 4, stage.shares)
         count = [room, self._keep("longs", cells.reached), cells.reached.size, *own]
         if not stage.table.size:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eventide.kernel.histogram.axes import Axis, Edges, Rows
-from eventide.kernel.histogram.cells import TimeCells, time_cells
+from eventide.kernel.histogram.cells import EvenTimes, TimeCells, even_times, time_cells
 from eventide.kernel.histogram.codes import ABOVE, BELOW, HEAD, MASKED, UNKNOWN
 from eventide.kernel.histogram.products import Product
 from eventide.kernel.histogram.search import EVEN, search_of
@@ -41,6 +41,8 @@ class Stage:
         All edges.
     cells
         How to find how many of them a time has reached.
+    even
+        The same, where they are evenly spaced.
     first
         The first pixel of the table; of no use where there is no table.
     table
@@ -56,6 +58,7 @@ class Stage:
     first: int
     table: Int32Array
     slots: int
+    even: EvenTimes | None = None
     shares: dict[str, Int32Array] = field(default_factory=dict)
 
     @property
@@ -85,7 +88,7 @@ def stage_of(products: Mapping[str, Product], time: str) -> Stage | None:
     ([0.0, 20.0, 40.0, 50.0, 60.0, 80.0, 100.0], [0, 0, 1, 2, 3], 32)
     """
     chosen = {n: p for n, p in products.items() if _fits(p, time)}
-    if not chosen or (len(chosen) == 1 and not _uneven(chosen)):
+    if not chosen or (len(chosen) == 1 and not _alone(chosen)):
         return None
     bounds = np.unique(np.concatenate([a.edges for p in chosen.values() for a in p.axes if isinstance(a, Edges)]))
     tables = list({id(a): a for p in chosen.values() for a in p.axes if isinstance(a, Rows)}.values())
@@ -97,7 +100,7 @@ def stage_of(products: Mapping[str, Product], time: str) -> Stage | None:
     width = bounds.size + 1
     if count > _MOST_ROWS or count * width > _MOST_SLOTS:
         return None
-    stage = Stage(bounds, cells, first, table, count * width)
+    stage = Stage(bounds, cells, first, table, count * width, even_times(bounds))
     for name, each in chosen.items():
         code = np.zeros((count, width), np.int64)
         for axis in each.axes:
@@ -114,10 +117,12 @@ def _fits(each: Product, time: str) -> bool:
     return sum(plain) == 1 and all(p or isinstance(a, Rows) for p, a in zip(plain, each.axes, strict=True))
 
 
-def _uneven(chosen: Mapping[str, Product]) -> bool:
-    """Tell whether one product gains: it has only times, and edges that are found by tables anyway."""
+def _alone(chosen: Mapping[str, Product]) -> bool:
+    """Tell whether one product gains: it has only times, and edges that are found by tables anyway or by a factor."""
     (axes,) = (each.axes for each in chosen.values())
-    return len(axes) == 1 and isinstance(axes[0], Edges) and search_of(axes[0].edges).kind != EVEN
+    if len(axes) != 1 or not isinstance(axes[0], Edges):
+        return False
+    return search_of(axes[0].edges).kind != EVEN or even_times(axes[0].edges) is not None
 
 
 def _bins(axis: Axis, bounds: Array) -> npt.NDArray[np.int64]:

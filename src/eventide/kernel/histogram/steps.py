@@ -19,6 +19,7 @@ __all__ = [
     "PIXEL",
     "PIXELS",
     "REACH",
+    "REACH_EVENLY",
     "ROWS",
     "SCALED",
     "SEARCH",
@@ -40,6 +41,9 @@ leave the events that it is not sure of; count an image."""
 
 GATHER, LOOK_ROWS, WORDS, UNPACK, UNPACK_ROWS = 11, 12, 13, 14, 15
 """Take constants, or rows, from tables of their own; take words that have both, and constants or rows out of these."""
+
+REACH_EVENLY = 16
+"""Find how many of evenly spaced edges times reach."""
 
 TIME, PIXEL, SCALED, UNDER, SQUARED, DIVIDED, FOUR, OVER = 0, 1, 2, 3, 4, 5, 6, 7
 """Values: a column; constant * time; constant / time, or its square; time / constant; a calibration of four terms; one
