@@ -19,6 +19,7 @@ from eventide.apps.neutron.pipeline import longest, pipeline, products, read_in,
 from eventide.apps.neutron.plot import draw
 from eventide.apps.neutron.simulate import simulate
 from eventide.errors import ConfigError, DataError, UsageError
+from eventide.log import Log
 
 BROKEN = [b"", b"no message"]
 
@@ -141,6 +142,15 @@ def call(*args: str) -> str:
     done = CliRunner().invoke(app, list(args))
     assert done.exit_code == 0, done.output + repr(done.exception)
     return done.output
+
+
+def test_volumes_can_be_left_out(tmp_path, pulses):
+    log = str(tmp_path / "log")
+    ev.run(ev.from_table(pulses).write("log://pulses", log=log))
+    ev.run(pipeline(instrument="amor", volume_every="0", log=log), quarantine=log)
+    with Log(log) as opened:
+        assert {t.name for t in opened.topics()} >= {"histograms", "monitors"}
+        assert "volumes" not in {t.name for t in opened.topics()}
 
 
 def test_commands(tmp_path, pulses):

@@ -172,6 +172,7 @@ def rebin(
     ] = None,
     every: Annotated[str, typer.Option(help="Interval of publications, as that of the version before.")] = "1s",
     checkpoint: Annotated[str, typer.Option(help="Folder of its checkpoints.")] = ".eventide/checkpoints",
+    interval: Annotated[str, typer.Option(help="Time between two of them; what is published is seen at each.")] = "2s",
     log: _Log = "",
 ) -> None:
     """Count anew from the log, other bins or pixels; switch to that once it has caught up, and go on."""
@@ -187,7 +188,8 @@ def rebin(
 
     with Stop() as stop:
         given = pairs(param or (), option="--param", hint="for example --param bins=500")
-        hindsight.rebin(name, checkpoint=checkpoint, every=every, stop=stop.event, on_switch=told, log=log, **given)
+        where = {"checkpoint": checkpoint, "every": every, "interval": interval, "log": log}
+        hindsight.rebin(name, stop=stop.event, on_switch=told, **where, **given)
     raise typer.Exit(stop.exit_code)
 
 

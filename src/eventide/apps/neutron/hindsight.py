@@ -165,6 +165,7 @@ def rebin(
     *,
     checkpoint: str,
     every: str = "1s",
+    interval: str = "2s",
     stop: threading.Event | None = None,
     on_switch: Callable[[Version, Rebuilt], None] | None = None,
     log: str = "",
@@ -182,6 +183,8 @@ def rebin(
         Folder of its checkpoints: stopped, it goes on from there when called again.
     every
         Interval of publications; that of the version before.
+    interval
+        Time between two checkpoints: at each, what was published becomes visible, and so whether it has caught up.
     stop
         Ends it when it is set.
     on_switch
@@ -244,7 +247,7 @@ def rebin(
     watcher = threading.Thread(target=watch, name="switch")
     watcher.start()
     try:
-        result = _run(job, log, stop=ended, checkpoint=checkpoint)
+        result = _run(job, log, stop=ended, checkpoint=checkpoint, checkpoint_interval=interval)
     finally:
         ended.set()
         watcher.join()

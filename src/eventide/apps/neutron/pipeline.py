@@ -131,7 +131,7 @@ def pipeline(
     instrument
         loki, dream, amor, sans2d, muons, or the name of a file: ``mine.toml``.
     every, volume_every
-        How often histograms, and volumes, are published, in event time.
+        How often histograms, and volumes, are published, in event time; volumes of "0" are not counted at all.
     bins, time_bins
         Bins of time of flight, of spectra and of volumes.
     lateness
@@ -207,7 +207,7 @@ def pipeline(
         bins=_number("bins", bins),
         time_bins=_number("time_bins", time_bins),
         every=every,
-        volume_every=volume_every,
+        volume_every=every if volume_every == "0" else volume_every,
         lateness=lateness,
         within=within,
         chosen=products,
@@ -215,6 +215,8 @@ def pipeline(
         normalise=normalise,
     )
     counted = {"histograms": live.histograms, "volumes": live.volumes, "monitors": live.monitors}
+    if volume_every == "0":
+        del counted["volumes"]
     counted |= {} if live.normalised is None else {"normalised": live.normalised}
     if publish_from:
         late = functools.partial(_from, instant(publish_from, what="publish_from="), time="until")
