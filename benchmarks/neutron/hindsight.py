@@ -1,6 +1,6 @@
 """How many times real time a run is counted anew from the log, with other bins, while its data go on coming.
 
-    python benchmarks/neutron/hindsight.py [--instrument sans2d] [--rate 1e7] [--history 60] [--seconds 30]
+    python benchmarks/neutron/hindsight.py [--instrument sans2d] [--rate 1e7] [--history 100] [--seconds 30]
 
 The log has the pulses of a run up to now. Three processes then share the machine: a writer that appends pulses at their
 time, the pipeline of the run, which follows, and `eventide.apps.neutron.hindsight.rebin`, which counts everything anew
@@ -46,7 +46,8 @@ class Pulses:
     """Pulses of one second again and again, each with a row that says that it is complete."""
 
     def __init__(self, name: str, rate: float) -> None:
-        beam = Beam(instrument(name), rate=rate, seed=3)
+        one = instrument(name)
+        beam = Beam(one, rate=rate * PERIOD / one.period, seed=3)  # as many events a second, of 14 pulses
         rows, made = len(beam.sources), beam.second(0)
         self._made = [ended(made.slice(k, rows)) for k in range(0, made.num_rows - rows + 1, rows)]
         self.events = [len(pulse["time_of_flight"].flatten()) for pulse in self._made]
@@ -75,10 +76,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--instrument", default="sans2d")
     parser.add_argument("--rate", type=float, default=1e7)
-    parser.add_argument("--history", type=int, default=60, help="seconds of data that are there already")
+    parser.add_argument("--history", type=int, default=100, help="seconds of data that are there already")
     parser.add_argument("--seconds", type=int, default=30, help="seconds of data that come meanwhile, at least")
     parser.add_argument("--bins", default="500")
-    parser.add_argument("--products", default="", help="of the new version; left out, those of the instrument")
+    parser.add_argument(
+        "--products", default="time_of_flight,q", help="of the new version; '': those of the instrument"
+    )
     parser.add_argument("--volumes", default="0", help="how often those of the new version are published; 0: none")
     parser.add_argument("--folder", default=None)
     options = parser.parse_args()

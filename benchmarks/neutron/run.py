@@ -24,6 +24,7 @@ PROGRAMS = {
     "fused": Program("fused.py", shorter=("--repeat", "5")),
     "live": Program("live.py", ("--instrument", "sans2d"), ("--seconds", "5", "--repeat", "2")),
     "live-loki": Program("live.py", ("--instrument", "loki"), ("--seconds", "5", "--repeat", "1")),
+    "hindsight": Program("hindsight.py", shorter=("--history", "60", "--seconds", "20")),
     "latency": Program("latency.py", shorter=("--seconds", "15")),
 }
 """What is run."""
@@ -84,6 +85,8 @@ GOALS = (
     Judged("log to log, exactly once, M events/s and core, 122,880 pixels", "live",
            lambda r: r["ours"], Floor("rate", at_least=50)),
     Judged("the same, 3.2e6 pixels", "live-loki", lambda r: r["ours"], Floor("rate", at_least=50)),
+    Judged("two histograms of a run anew while its data come, 1e7 events/s, times real time", "hindsight",
+           lambda r: r["ours"], Floor("times", at_least=10)),
     Judged("last event of a pulse to published histogram, p99, ms", "latency",
            lambda r: r["p99_ms"], Floor("p99_ms", at_most=100)),
 )  # fmt: skip

@@ -226,9 +226,10 @@ def rebin(
     def watch() -> None:
         # Caught up: the new version has published what the old one has. The boundary is one interval further on,
         # so that neither has published anything beyond it when the row is written.
+        look = _Looker(log)
         while not held and not ended.wait(_LOOK):
             old = versions(log)[-1]
-            theirs, ours = (_newest(v, log) for v in (old, Version(name, MIN_TIME, MAX_TIME)))
+            theirs, ours = (look.newest(v) for v in (old, Version(name, MIN_TIME, MAX_TIME)))
             if ours is not None and (theirs is None or ours.until >= theirs.until):
                 try:
                     made = switch(name, ours.until + step, log)
@@ -282,6 +283,31 @@ class _Newest:
     until: int
     first: int
     events: int
+
+
+class _Looker:
+    """Looks for the newest publications again and again, and reads them only where there are more than before."""
+
+    def __init__(self, log: str) -> None:
+        self._log = log
+        self._seen: dict[str, tuple[int, _Newest | None]] = {}
+
+    def newest(self, version: Version) -> _Newest | None:
+        """Return what a version has published last."""
+        topic = version.topic("histograms")
+        end = _end(topic, self._log)
+        if topic not in self._seen or self._seen[topic][0] != end:
+            self._seen[topic] = end, _newest(version, self._log)
+        return self._seen[topic][1]
+
+
+def _end(topic: str, log: str) -> int:
+    """Return the offset after the last row of a topic, -1 where there is none."""
+    try:
+        with Log(_root(log), create=False) as opened:
+            return opened.describe(topic)[0].latest if topic in {t.name for t in opened.topics()} else -1
+    except LogError:
+        return -1
 
 
 def _newest(version: Version, log: str) -> _Newest | None:
