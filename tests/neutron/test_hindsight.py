@@ -203,8 +203,8 @@ def test_the_command_killed_and_begun_again(tmp_path):
     said = ("instrument=amor", "bins=64", "lateness=100ms", "publish_from=2026-01-01")
     told = [*(part for each in said for part in ("--param", each)), "--log", log]
     command = [*program, *told, "--checkpoint", str(tmp_path / "new")]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as first:
-        time.sleep(3.0)
+    with subprocess.Popen([*command, "--interval", "1m"], stdout=subprocess.DEVNULL) as first:
+        time.sleep(3.0)  # it cannot have switched yet
         first.kill()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as second:
         until = time.monotonic() + 60
