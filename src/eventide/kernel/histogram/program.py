@@ -29,6 +29,7 @@ from eventide.kernel.histogram.steps import (
     COUNT,
     COUNT_PIXELS,
     COUNT_ROWS,
+    COUNT_SURE,
     COUNT_TIMES,
     DIVIDED,
     FAMILY,
@@ -169,7 +170,7 @@ class Program:
         own = self._share(stage.slots, 1 if stage.table.size else 4, stage.shares)
         count = [room, self._keep("longs", cells.reached), cells.reached.size, *own]
         if not stage.table.size:
-            self._step([COUNT_TIMES, *count])
+            self._step([COUNT_TIMES if even is None else COUNT_SURE, *count])
             return
         rows = self._new_room()
         if packed is not None:

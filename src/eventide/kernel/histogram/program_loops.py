@@ -21,6 +21,7 @@ from eventide.kernel.histogram.steps import (
     COUNT,
     COUNT_PIXELS,
     COUNT_ROWS,
+    COUNT_SURE,
     COUNT_TIMES,
     DIVIDED,
     FAMILY,
@@ -59,7 +60,7 @@ _compare, _finish, _halve, _step = place.compare, place.finish, place.halve, pla
 _pixels, _rows = place.place_pixels, place.place_rows
 _number_pixels, _number_times, _scale = by_cells.number_pixels, by_cells.number_times, by_cells.scale_times
 _reach, _reach_evenly, _count_scaled = by_cells.reach, by_cells.reach_evenly, by_cells.count_scaled
-_count_times, _count_rows = by_cells.count_times, by_cells.count_rows
+_count_times, _count_sure, _count_rows = by_cells.count_times, by_cells.count_sure, by_cells.count_rows
 _gather_constants, _look_rows = by_cells.gather_constants, by_cells.look_rows
 _take_words, _unpack_constants, _unpack_rows = by_cells.take_words, by_cells.unpack_constants, by_cells.unpack_rows
 
@@ -198,6 +199,8 @@ def _steps(
             _reach(units[:size], ints[s[5] : s[5] + s[6]], s[4], 0, out)
         elif what == REACH_EVENLY:
             _reach_evenly(t, s[2], s[3], s[4], s[5], s[6], out)
+        elif what == COUNT_SURE:
+            _count_sure(out, counts[s[4] : s[4] + s[5]])
         elif what == COUNT_TIMES:
             _count_times(out, t, longs[s[2] : s[2] + s[3]], counts[s[4] : s[4] + s[5]])
         elif what == LOOK_ROWS:

@@ -8,6 +8,7 @@ __all__ = [
     "COUNT",
     "COUNT_PIXELS",
     "COUNT_ROWS",
+    "COUNT_SURE",
     "COUNT_TIMES",
     "DIVIDED",
     "FAMILY",
@@ -42,8 +43,8 @@ leave the events that it is not sure of; count an image."""
 GATHER, LOOK_ROWS, WORDS, UNPACK, UNPACK_ROWS = 11, 12, 13, 14, 15
 """Take constants, or rows, from tables of their own; take words that have both, and constants or rows out of these."""
 
-REACH_EVENLY = 16
-"""Find how many of evenly spaced edges times reach."""
+REACH_EVENLY, COUNT_SURE = 16, 17
+"""Find how many of evenly spaced edges times reach; count by that."""
 
 TIME, PIXEL, SCALED, UNDER, SQUARED, DIVIDED, FOUR, OVER = 0, 1, 2, 3, 4, 5, 6, 7
 """Values: a column; constant * time; constant / time, or its square; time / constant; a calibration of four terms; one
