@@ -60,6 +60,15 @@ def test_changes_in_what_a_loop_takes_from_elsewhere_are_seen(tmp_path):
     assert called(tmp_path) == (35, 1)
 
 
+@pytest.mark.skipif(not have_compiler(), reason="numba is not installed")
+def test_loops_run_where_numba_compiles_nothing(tmp_path):
+    write(tmp_path, factor=2, step=1)
+    code = "from pack.loops import outer; print(outer(10))"
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_DISABLE_JIT": "1"}
+    ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["21"]
+
+
 def test_a_stamp_has_what_is_imported_indirectly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(tmp_path)
     for k, more in enumerate(("x = 1", "x = 2")):

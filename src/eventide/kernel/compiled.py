@@ -57,6 +57,7 @@ def compiled(function: F) -> F:
 
     made = numba.njit(nogil=True, cache=True)(function)
     # Numba looks at the file of the function alone, and would go on with loops and constants of another version.
-    kept = made._cache._cache_file
-    kept._source_stamp = (kept._source_stamp, source_stamp(function.__module__))
+    kept = getattr(getattr(made, "_cache", None), "_cache_file", None)
+    if kept is not None:  # None with NUMBA_DISABLE_JIT=1, where nothing is compiled
+        kept._source_stamp = (kept._source_stamp, source_stamp(function.__module__))
     return cast("F", made)
