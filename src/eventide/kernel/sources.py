@@ -50,15 +50,12 @@ def source_stamp(module: str) -> str:
 def _read(module: str) -> tuple[bytes, tuple[str, ...]]:
     """Return a digest of a module's file, and the modules of its package that it imports; nothing of what is no module.
 
-    Parents are not looked at: importing from a module does not take what they have.
+    Nothing is imported for it, and parents are not looked at: importing from a module does not take what they have.
     """
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        found = None
-    if found is None or found.origin is None or not found.origin.endswith(".py"):
+    file = _file(module)
+    if file is None:
         return b"", ()
-    source = Path(found.origin).read_bytes()
+    source = file.read_bytes()
     # Parsing would take ten times as long; what looks like an import in a text only makes a stamp of more.
     names = [name for some in _IMPORT.findall(source) for name in _NAME.findall(some)]
     for parent, some in _FROM.findall(source):
@@ -67,3 +64,21 @@ def _read(module: str) -> tuple[bytes, tuple[str, ...]]:
     package = module.partition(".")[0].encode()
     own = dict.fromkeys(name.decode() for name in names if name.partition(b".")[0] == package)
     return hashlib.sha256(source).digest(), tuple(own)
+
+
+def _file(module: str) -> Path | None:
+    """Return the file of a module, found by its name in the folders of its outermost package."""
+    package, *inside = module.split(".")
+    try:
+        found = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # as of `__main__`
+        return None
+    if found is None:
+        return None
+    if not inside and found.origin is not None and found.origin.endswith(".py"):
+        return Path(found.origin)
+    for folder in (found.submodule_search_locations or ()) if inside else ():
+        for file in (Path(folder, *inside[:-1], f"{inside[-1]}.py"), Path(folder, *inside, "__init__.py")):
+            if file.is_file():
+                return file
+    return None
