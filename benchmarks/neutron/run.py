@@ -47,7 +47,7 @@ GOALS = (
            lambda r: r["counting"][1]["ratio"], Floor("ratio", at_least=6)),
     Judged("1-D from messages of 1,000 events, the same", "wire",
            lambda r: r["counting"][0]["ratio"], Floor("ratio", at_least=10)),
-    # A facility's tool in Python was measured at 0.66; the loop that it is compared with in the same run is a leaner one.
+    # A tool in Python was measured at 0.66; the loop that it is compared with in the same run is a leaner one.
     Judged("Q by a calibration, the same bins, M events/s: 100 times 0.66", "wire",
            lambda r: r["reducing"]["mev_s"]["ours"], Floor("rate", at_least=66)),
     Judged("the same, beside a lean loop of Python", "wire",
