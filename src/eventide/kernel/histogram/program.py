@@ -102,15 +102,15 @@ class Program:
         stage = stage_of(products, time)
         families = families_of(products) if time != pixel else []
         packed = packed_of(stage, families)
-        together = 0 if packed is None else len(packed.constants)
+        fields = packed.constants if packed is not None else ()
         if packed is not None:
             self._step([WORDS, 0, packed.first, self._keep("words", packed.words), packed.words.size])
         if stage is not None:
             self._add_stage(stage, packed.rows if packed is not None else None)
         for number, family in enumerate(families):
-            if number >= together:  # tables of a group stay in the cache
+            if number >= len(fields):  # tables of a group stay in the cache
                 self._end_group()
-            self._add_family(number, family, packed.constants[number] if packed and number < together else None)
+            self._add_family(number, family, fields[number] if number < len(fields) else None)
         self._end_group()
         for number, family in enumerate(families):
             for name in family.shares:
